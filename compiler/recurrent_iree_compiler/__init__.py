@@ -1,0 +1,1 @@
+"""The recurrence compiler: StableHLO in, one artifact out."""

@@ -1,0 +1,1 @@
+"""Recurrent programs from JAX to one ahead-of-time artifact for any hardware."""

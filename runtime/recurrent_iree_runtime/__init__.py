@@ -1,0 +1,26 @@
+"""The thin runtime of recurrent-iree artifacts."""
+
+from ._errors import (
+    ArgumentError as ArgumentError,
+    ArgumentTypeError as ArgumentTypeError,
+    ArtifactError as ArtifactError,
+    CompileError as CompileError,
+    CompilerCrashError as CompilerCrashError,
+    CompilerTimeoutError as CompilerTimeoutError,
+    DeviceError as DeviceError,
+    DeviceLostError as DeviceLostError,
+    DriverMissingError as DriverMissingError,
+    IntegrityError as IntegrityError,
+    LayerAttributeError as LayerAttributeError,
+    LayerRuntimeError as LayerRuntimeError,
+    NotAnArtifactError as NotAnArtifactError,
+    NoVariantError as NoVariantError,
+    RecurrentIreeError as RecurrentIreeError,
+    SignatureError as SignatureError,
+    StateError as StateError,
+    StorageError as StorageError,
+    UnknownTargetError as UnknownTargetError,
+    UnsupportedError as UnsupportedError,
+    VerificationError as VerificationError,
+    VersionError as VersionError,
+)
