@@ -1,0 +1,66 @@
+# Everything that a contributor or a curious visitor runs. `make help` lists it.
+# Needs Python >= 3.11 and make; the rest goes into $(VENV).
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= build/demo
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+PROJECTS := pyproject.toml compiler/pyproject.toml runtime/pyproject.toml constraints.txt
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PACKAGES := -e ./runtime -e ./compiler -e ".[samples]"
+say = @printf '\n==> %s\n' '$(1)'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test sweep lint docs bench clean
+
+help: ## list the commands
+	@printf 'recurrent-iree: make <command>\n\n'
+	@sed -n 's/^\([a-z]*\):.* ## /  \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-9s %s\n", $$1, $$2}'
+	@printf '\nVariables: PYTHON=%s VENV=%s OUT=%s PYTEST_ARGS="..."\n' '$(PYTHON)' '$(VENV)' '$(OUT)'
+
+demo: $(VENV)/.demo ## train, compile and run the digits classifier on every device here
+	$(call say,samples/digits.py: train in JAX and compile and run on every device of this machine)
+	@$(BIN)/python samples/digits.py --out $(OUT)
+
+test: $(VENV)/.test ## run the tests (minutes)
+	$(call say,pytest -m "not slow")
+	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+sweep: $(VENV)/.test ## run the long sweeps, too
+	$(call say,pytest -m slow)
+	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(VENV)/.lint ## ruff and pyright, as pre-commit and CI run them
+	$(call say,ruff check)
+	@$(BIN)/ruff check .
+	$(call say,pyright)
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: $(VENV)/.docs ## build the pages of docs/ into build/site, strictly
+	$(call say,mkdocs build --strict)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
+	@echo 'open build/site/index.html'
+
+clean: ## remove the environment and everything that was built
+	rm -rf $(VENV) build dist
+
+$(VENV)/.python:
+	@command -v $(PYTHON) >/dev/null || { echo 'There is no "$(PYTHON)" here: install Python 3.11 or newer, or say where it is: make PYTHON=/path/to/python3.'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "recurrent-iree needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V). Say where a newer one is: make PYTHON=/path/to/python3.11."; exit 1; }
+	$(call say,environment $(VENV) with $(PYTHON))
+	@$(PYTHON) -m venv --clear $(VENV) || { echo 'Could not make a virtual environment; on Debian and Ubuntu: apt install python3-venv.'; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.python $(PROJECTS)
+	$(call say,install the three packages and what the samples need)
+	$(INSTALL) $(PACKAGES)
+	@touch $@
+
+$(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.demo
+	$(call say,install what "make $*" needs)
+	$(INSTALL) --group $*
+	@touch $@
