@@ -1,0 +1,40 @@
+"""What every test shares: devices that a machine may lack.
+
+Tests marked ``vulkan`` or ``cuda`` are skipped where there is no such device, with the sentence
+that says what is missing. ``RIREE_REQUIRE=vulkan`` (or ``cuda``, or both with a comma) makes them
+fail instead: CI sets it, so that a driver which stops working cannot go unnoticed.
+"""
+
+import functools
+import os
+
+import pytest
+
+# Tests compare with XLA on the CPU; looking for a TPU or GPU costs seconds and prints warnings.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+MISSING = {
+    "vulkan": "no Vulkan device: install the Debian packages mesa-vulkan-drivers and libvulkan1",
+    "cuda": "no CUDA device: this needs an NVIDIA GPU with its driver (libcuda.so.1)",
+}
+
+
+@functools.cache
+def has_device(driver: str) -> bool:
+    """Whether IREE finds at least one device of ``driver`` on this machine."""
+    from iree.runtime import get_driver
+
+    try:
+        return bool(get_driver(driver).query_available_devices())
+    except (RuntimeError, ValueError):
+        return False
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    required = os.environ.get("RIREE_REQUIRE", "").split(",")
+    for driver, sentence in MISSING.items():
+        if item.get_closest_marker(driver) is None or has_device(driver):
+            continue
+        if driver in required:
+            pytest.fail(f"{sentence} (required by RIREE_REQUIRE)", pytrace=False)
+        pytest.skip(sentence)
