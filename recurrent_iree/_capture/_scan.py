@@ -1,0 +1,214 @@
+"""From one `lax.scan` to products over all steps around a `recurrent_iree.recurrence` composite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import JaxprEqn, Literal, Var
+
+from ._jaxpr import flatten_calls, run_equations
+from ._split import INVARIANT, STEP, Split, split_body, variables
+
+RECURRENCE = "recurrent_iree.recurrence"
+CELL = "recurrent_iree.cell"
+VERSION = 1
+
+
+@dataclass
+class _Loop:
+    """A scan in the middle of being taken apart: where each value of its body is to be had."""
+
+    split: Split
+    length: int
+    reverse: bool
+    single: dict[Var, Any]
+    stacked: dict[Var, Any]
+    carry_vars: list[Var]
+    carry_out: list[Any]
+    step_out: list[Any]
+
+    def level(self, var: Var) -> int:
+        return self.split.level[var]
+
+
+def lower_scan(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
+    """The results of the scan `eqn` for the inputs `values`: hoisted, fused as composite, sunk."""
+    params = eqn.params
+    num_consts, num_carry = params["num_consts"], params["num_carry"]
+    body = flatten_calls(params["jaxpr"])
+    jaxpr = body.jaxpr
+    split = split_body(jaxpr, num_consts, num_carry)
+    step_vars = jaxpr.invars[num_consts + num_carry :]
+    single = dict(zip(jaxpr.constvars, body.consts, strict=True))
+    single.update(zip(jaxpr.invars[:num_consts], values[:num_consts], strict=True))
+    loop = _Loop(
+        split=split,
+        length=params["length"],
+        reverse=params["reverse"],
+        single=single,
+        stacked=dict(zip(step_vars, values[num_consts + num_carry :], strict=True)),
+        carry_vars=list(jaxpr.invars[num_consts : num_consts + num_carry]),
+        carry_out=list(jaxpr.outvars[:num_carry]),
+        step_out=list(jaxpr.outvars[num_carry:]),
+    )
+    _compute_once(loop)
+    _compute_all_steps(loop, split.before)
+    carry = _run_loop(loop, values[num_consts : num_consts + num_carry])
+    _compute_all_steps(loop, split.after)
+    return [*carry, *(_step_output(loop, atom) for atom in loop.step_out)]
+
+
+def _compute_once(loop: _Loop) -> None:
+    equations = loop.split.once
+    inputs = _free(equations)
+    outputs = [v for eqn in equations for v in eqn.outvars]
+    results = run_equations(equations, inputs, outputs)(*(loop.single[v] for v in inputs))
+    loop.single.update(zip(outputs, results, strict=True))
+
+
+def _compute_all_steps(loop: _Loop, equations: list[JaxprEqn]) -> None:
+    """Run `equations`, whose inputs are known for every step, for all steps at once."""
+    if not equations:
+        return
+    inputs = _free(equations)
+    outputs = [v for eqn in equations for v in eqn.outvars]
+    mapped = [v in loop.stacked for v in inputs]
+    values = [loop.stacked[v] if m else loop.single[v] for v, m in zip(inputs, mapped, strict=True)]
+    over_steps = jax.vmap(
+        run_equations(equations, inputs, outputs), in_axes=tuple(0 if m else None for m in mapped)
+    )
+    loop.stacked.update(zip(outputs, over_steps(*values), strict=True))
+
+
+def _run_loop(loop: _Loop, init: Sequence[Any]) -> list[Any]:
+    """Run what must stay in the loop; records the stacked values and returns the last carry."""
+    made = {v for eqn in loop.split.loop for v in eqn.outvars} | set(loop.carry_vars)
+    wanted = variables([*loop.step_out, *(a for e in loop.split.after for a in e.invars)])
+    sunk = {v for eqn in loop.split.after for v in eqn.outvars}
+    stacked = [v for v in wanted if v in made and v not in sunk]
+    outputs = [*loop.carry_out, *stacked]
+    equations = _live(loop.split.loop, outputs)
+    used = variables([*(a for e in equations for a in e.invars), *outputs])
+    own = {v for eqn in equations for v in eqn.outvars} | set(loop.carry_vars)
+    consts = [v for v in used if v not in own and loop.level(v) == INVARIANT]
+    steps = [v for v in used if v not in own and loop.level(v) == STEP]
+    cell = _cell(equations, [*consts, *loop.carry_vars, *steps], outputs)
+    results = emit_recurrence(
+        cell,
+        consts=[loop.single[v] for v in consts],
+        init=list(init),
+        xs=[loop.stacked[v] for v in steps],
+        length=loop.length,
+        reverse=loop.reverse,
+    )
+    loop.stacked.update(zip(stacked, results[len(init) :], strict=True))
+    return results[: len(init)]
+
+
+def _cell(
+    equations: list[JaxprEqn], inputs: list[Var], outputs: list[Any]
+) -> Callable[..., tuple[Any, ...]]:
+    run = run_equations(equations, inputs, variables(outputs))
+
+    def cell(*args: Any) -> tuple[Any, ...]:
+        env = dict(zip(variables(outputs), run(*args), strict=True))
+        return tuple(
+            jnp.asarray(a.val, a.aval.dtype) if isinstance(a, Literal) else env[a]  # pyright: ignore
+            for a in outputs
+        )
+
+    return cell
+
+
+def emit_recurrence(
+    cell: Callable[..., tuple[Any, ...]],
+    *,
+    consts: list[Any],
+    init: list[Any],
+    xs: list[Any],
+    length: int,
+    reverse: bool,
+) -> list[Any]:
+    """Loop `cell(*consts, *carry, *x_t) -> (*carry, *y_t)`; returns the last carry and all y."""
+    if length == 1:
+        out = cell(*consts, *init, *(x[0] for x in xs))
+        return [*out[: len(init)], *(y[None] for y in out[len(init) :])]
+    counts = (len(consts), len(init), len(xs))
+    if length == 0 or any(_is_key(v) for v in [*consts, *init, *xs]):
+        return list(_plain_loop(cell, counts, length, reverse)(*consts, *init, *xs))
+    marked = lax.composite(cell, name=CELL, version=VERSION)
+    loop = lax.composite(
+        _plain_loop(marked, counts, length, reverse), name=RECURRENCE, version=VERSION
+    )
+    return list(
+        loop(
+            *consts,
+            *init,
+            *xs,
+            num_consts=counts[0],
+            num_carry=counts[1],
+            num_xs=counts[2],
+            length=length,
+            reverse=reverse,
+        )
+    )
+
+
+def _plain_loop(
+    cell: Callable[..., Any], counts: tuple[int, int, int], length: int, reverse: bool
+) -> Callable[..., tuple[Any, ...]]:
+    num_consts, num_carry, _ = counts
+
+    def loop(*operands: Any, **_attributes: Any) -> tuple[Any, ...]:
+        consts = operands[:num_consts]
+
+        def step(carry: tuple[Any, ...], x: tuple[Any, ...]) -> tuple[Any, Any]:
+            out = tuple(cell(*consts, *carry, *x))
+            return out[:num_carry], out[num_carry:]
+
+        init = operands[num_consts : num_consts + num_carry]
+        xs = operands[num_consts + num_carry :]
+        carry, ys = lax.scan(step, init, xs, length=length, reverse=reverse)
+        return (*carry, *ys)
+
+    return loop
+
+
+def _step_output(loop: _Loop, atom: Any) -> Any:
+    if isinstance(atom, Literal):
+        return jnp.full((loop.length,), atom.val, atom.aval.dtype)  # pyright: ignore
+    if atom in loop.stacked:
+        return loop.stacked[atom]
+    value = loop.single[atom]
+    return jnp.broadcast_to(value, (loop.length, *value.shape))
+
+
+def _free(equations: Iterable[JaxprEqn]) -> list[Var]:
+    """The variables that `equations` use but do not make."""
+    made: set[Var] = set()
+    free: dict[Var, None] = {}
+    for eqn in equations:
+        free.update(dict.fromkeys(v for v in variables(eqn.invars) if v not in made))
+        made.update(eqn.outvars)
+    return list(free)
+
+
+def _live(equations: list[JaxprEqn], outputs: Sequence[Any]) -> list[JaxprEqn]:
+    needed = set(variables(outputs))
+    kept = []
+    for eqn in reversed(equations):
+        if eqn.effects or any(var in needed for var in eqn.outvars):
+            kept.append(eqn)
+            needed.update(variables(eqn.invars))
+    return kept[::-1]
+
+
+def _is_key(value: Any) -> bool:
+    return jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
+
+
