@@ -1,0 +1,115 @@
+"""Recurrences in a StableHLO module: finding the composites and reading their attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from iree.compiler import ir
+
+RECURRENCE = "recurrent_iree.recurrence"
+CELL = "recurrent_iree.cell"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """One ``stablehlo.composite "recurrent_iree.recurrence"``.
+
+    Operands are the constants, the initial carry and the step inputs (time is their leading axis);
+    results are the last carry and the step outputs (time leads there too).
+
+    Attributes:
+        op: the composite operation.
+        symbol: the function that is its plain-loop decomposition.
+        cell: the function of one step: ``(consts, carry, x_t) -> (carry, y_t)``.
+        num_consts, num_carry, num_xs, length, reverse: as captured.
+    """
+
+    op: Any
+    symbol: str
+    cell: str
+    num_consts: int
+    num_carry: int
+    num_xs: int
+    length: int
+    reverse: bool
+
+    @property
+    def operand_types(self) -> list[str]:
+        return [str(v.type) for v in self.op.operands]
+
+    @property
+    def result_types(self) -> list[str]:
+        return [str(v.type) for v in self.op.results]
+
+
+def walk(op: Any) -> Iterator[Any]:
+    """Every operation below `op`, in order, parents first."""
+    for region in op.regions:
+        for block in region.blocks:
+            for child in block.operations:
+                yield child.operation
+                yield from walk(child.operation)
+
+
+def functions(module: ir.Module) -> dict[str, Any]:
+    """The functions of `module` by symbol."""
+    return {
+        ir.StringAttr(op.operation.attributes["sym_name"]).value: op.operation
+        for op in module.body.operations
+        if op.operation.name == "func.func"
+    }
+
+
+def find_recurrences(module: ir.Module) -> list[Recurrence]:
+    """The recurrences of `module` that are not inside the decomposition of another one."""
+    by_symbol = functions(module)
+    found = []
+    for symbol, function in by_symbol.items():
+        if symbol.startswith((RECURRENCE, CELL)) or f".{RECURRENCE}" in symbol:
+            continue
+        for op in walk(function):
+            if op.name == "stablehlo.composite" and _name(op) == RECURRENCE:
+                found.append(_read(op, by_symbol))
+    return found
+
+
+def _name(op: Any) -> str:
+    return ir.StringAttr(op.attributes["name"]).value
+
+
+def _decomposition(op: Any) -> str:
+    return ir.FlatSymbolRefAttr(op.attributes["decomposition"]).value
+
+
+def _read(op: Any, by_symbol: dict[str, Any]) -> Recurrence:
+    attributes = ir.DictAttr(op.attributes["composite_attributes"])
+
+    def number(key: str) -> int:
+        return ir.IntegerAttr(attributes[key]).value
+
+    symbol = _decomposition(op)
+    return Recurrence(
+        op=op,
+        symbol=symbol,
+        cell=_find_cell(by_symbol[symbol], by_symbol),
+        num_consts=number("num_consts"),
+        num_carry=number("num_carry"),
+        num_xs=number("num_xs"),
+        length=number("length"),
+        reverse=ir.BoolAttr(attributes["reverse"]).value,
+    )
+
+
+def _find_cell(function: Any, by_symbol: dict[str, Any]) -> str:
+    for op in walk(function):
+        if op.name == "stablehlo.composite" and _name(op) == CELL:
+            return _decomposition(op)
+        if op.name == "func.call":
+            callee = ir.FlatSymbolRefAttr(op.attributes["callee"]).value
+            found = _find_cell(by_symbol[callee], by_symbol)
+            if found:
+                return found
+    return ""
