@@ -1,0 +1,1 @@
+"""Drivers: IREE, XLA, and a fake one in memory."""

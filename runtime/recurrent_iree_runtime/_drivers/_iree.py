@@ -1,0 +1,203 @@
+"""IREE: functions bound once, and called with as little Python as possible."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import iree.runtime as ireert
+import numpy as np
+
+from .._dtypes import dtype_of
+from .._errors import ArtifactError, DeviceLostError, RecurrentIreeError, StateError
+from .._manifest import Module
+from ._base import ArraySpec, Buffer, Call, Driver, Executable, Signature
+from ._iree_arrays import Reader, Staging, element_type_of, plain_dtype_of, to_plain
+from ._iree_devices import forget_device, open_device, vm_instance
+from ._iree_errors import IREE_ERRORS, mapped
+
+_LOCAL_URIS = ("local-sync", "local-task")
+_MEMORY = ireert.MemoryType.DEVICE_LOCAL
+_USAGE = ireert.BufferUsage.DEFAULT
+
+
+class IreeDriver(Driver):
+    """Runs `.vmfb` modules on one IREE device, named by its URI."""
+
+    def __init__(self, name: str, uri: str, description: str = "") -> None:
+        self.name = name
+        self.uri = uri
+        self.description = description
+
+    def load(
+        self,
+        module: Module | None,
+        read_member: Callable[[str], memoryview],
+        weights: Mapping[str, np.ndarray],
+    ) -> "IreeExecutable":
+        """Load a module whose bytes have been checked; the weights are shared, not copied."""
+        if module is None or module.member is None:
+            raise ArtifactError(f"there is no IREE module to load on {self.name!r}")
+        device = open_device(self.uri)
+        return IreeExecutable(self.uri, device, module, read_member(module.member), weights)
+
+
+class IreeExecutable(Executable):
+    """One VM context. Its lock lets one call run at a time, because IREE does not."""
+
+    def __init__(
+        self,
+        uri: str,
+        device: Any,
+        module: Module,
+        code: memoryview,
+        weights: Mapping[str, np.ndarray],
+    ) -> None:
+        self.uri = uri
+        self.device = device
+        self.abi = dict(module.abi)
+        self.lock = threading.Lock()
+        self.local = uri in _LOCAL_URIS
+        instance = vm_instance()
+        try:
+            self._kept = (code, self._parameters(weights))
+            self.module = ireert.VmModule.copy_buffer(instance, code)
+            modules = [ireert.create_hal_module(instance, device)]
+            if self._kept[1] is not None:
+                provider = self._kept[1][0].create_provider(scope="weights")
+                modules.append(ireert.create_io_parameters_module(instance, provider))
+            self.context: Any = ireert.VmContext(instance, modules=[*modules, self.module])
+        except RecurrentIreeError:
+            raise
+        except IREE_ERRORS as error:
+            raise self.failure(error, f"loading the module for {module.target!r}") from error
+
+    def _parameters(self, weights: Mapping[str, np.ndarray]) -> tuple[Any, list[np.ndarray]] | None:
+        if not weights:
+            return None
+        index, kept = ireert.ParameterIndex(), []
+        for name, array in weights.items():
+            plain = to_plain(array, self.abi.get(array.dtype.name))
+            flat = _aligned_bytes(plain)
+            index.add_buffer(name, flat)
+            kept.append(flat)
+        return index, kept
+
+    def failure(self, error: Exception, doing: str) -> RecurrentIreeError:
+        """The error of our tree; a lost device is forgotten, so that the next load opens it anew."""
+        ours = mapped(error, f"{doing} on {self.uri}")
+        if isinstance(ours, DeviceLostError):
+            forget_device(self.uri)
+        return ours
+
+    def bind(self, signature: Signature) -> Call:
+        """Look the function up once and precompute all that a call needs."""
+        function = self.module.lookup_function(signature.symbol)
+        if function is None:
+            raise ArtifactError(
+                f"the module has no function {signature.symbol!r}; it was changed or its manifest "
+                "belongs to another module"
+            )
+        return _bound_call(self, function, signature)
+
+    def to_device(self, arrays: Sequence[np.ndarray], specs: Sequence[ArraySpec]) -> list[Buffer]:
+        """Copy states into device memory."""
+        try:
+            with self.lock:
+                return [self._put(a, s) for a, s in zip(arrays, specs, strict=True)]
+        except IREE_ERRORS as error:
+            raise self.failure(error, "copying states to the device") from error
+
+    def _put(self, array: np.ndarray, spec: ArraySpec) -> Any:
+        plain = np.require(to_plain(array, self.abi.get(spec.dtype)), requirements="C")
+        element = element_type_of(self.abi.get(spec.dtype, spec.dtype))
+        allocator = self.device.allocator
+        return allocator.allocate_buffer_copy(_MEMORY, _USAGE, self.device, plain, element)
+
+    def to_host(self, states: Sequence[Buffer], specs: Sequence[ArraySpec]) -> list[np.ndarray]:
+        """Copy states into new host arrays."""
+        reader = Reader(self.device, self.local, specs, self.abi)
+        try:
+            with self.lock:
+                return reader.read(list(states))
+        except IREE_ERRORS as error:
+            raise self.failure(error, "copying states to the host") from error
+
+    def close(self) -> None:
+        """Drop the context; its memory is free once no state of it is left."""
+        with self.lock:
+            self.context = None
+
+
+def _aligned_bytes(array: np.ndarray) -> np.ndarray:
+    """The bytes of an array at a multiple of 64, where IREE can use them without a copy."""
+    flat = np.frombuffer(np.ascontiguousarray(array).reshape(-1).view(np.uint8), np.uint8)
+    if flat.ctypes.data % 64 == 0:
+        return flat
+    memory = np.empty(flat.size + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    memory[start : start + flat.size] = flat
+    return memory[start : start + flat.size]
+
+
+def _closed() -> StateError:
+    return StateError("the model was closed; load the artifact again")
+
+
+def _bound_call(exe: IreeExecutable, function: Any, signature: Signature) -> Call:
+    """The hot path: every name is local, every object that can be made beforehand is made."""
+    lists, view_class, lock = ireert.VmVariantList, ireert.HalBufferView, exe.lock
+    device, allocate = exe.device, exe.device.allocator.allocate_buffer_copy
+    inputs = [_input_plan(spec, exe.abi) for spec in signature.inputs]
+    arguments = len(signature.inputs) + len(signature.states_in)
+    outputs = len(signature.outputs)
+    results = outputs + len(signature.states_out)
+    state_places = range(outputs, results)
+    reader = Reader(device, exe.local, signature.outputs, exe.abi)
+    doing = f"the call of {signature.symbol!r}"
+
+    def call(
+        given: Sequence[np.ndarray], states: Sequence[Buffer]
+    ) -> tuple[list[np.ndarray], list[Buffer]]:
+        try:
+            with lock:
+                context = exe.context
+                if context is None:
+                    raise _closed()
+                packed = lists(arguments)
+                for array, (prepare, element) in zip(given, inputs, strict=True):
+                    if prepare is not None:
+                        array = prepare(array)
+                    packed.push_ref(allocate(_MEMORY, _USAGE, device, array, element))
+                for state in states:
+                    packed.push_ref(state)
+                returned = lists(results)
+                context.invoke(function, packed, returned)
+                get = returned.get_as_object
+                read = reader.read([get(i, view_class) for i in range(outputs)])
+                return read, [get(i, view_class) for i in state_places]
+        except RecurrentIreeError:
+            raise
+        except IREE_ERRORS as error:
+            raise exe.failure(error, doing) from error
+
+    return call
+
+
+def _input_plan(spec: ArraySpec, abi: Mapping[str, str]) -> tuple[Any, Any]:
+    """`(prepare, element type)`: how a host array becomes what the function takes."""
+    edge = abi.get(spec.dtype, spec.dtype)
+    element = element_type_of(edge)
+    shape = None if spec.view is None else tuple(-1 if n is None else n for n in spec.shape)
+    if edge == spec.dtype and plain_dtype_of(edge) == dtype_of(edge):
+        if shape is None:
+            return None, element
+        return (lambda array: array.reshape(shape)), element
+
+    def prepare(array: np.ndarray) -> np.ndarray:
+        plain = to_plain(array, None if edge == spec.dtype else edge)
+        return plain if shape is None else plain.reshape(shape)
+
+    return prepare, element
+
+
+__all__ = ["IreeDriver", "IreeExecutable", "Staging"]

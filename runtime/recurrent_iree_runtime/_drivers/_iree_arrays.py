@@ -1,0 +1,146 @@
+"""Arrays between NumPy and IREE's buffers: element types, the module's edge, copies to host."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import iree.runtime as ireert
+import numpy as np
+
+from .._dtypes import dtype_name, dtype_of
+from .._errors import ArtifactError
+from ._base import ArraySpec
+
+_ELEMENTS = {
+    "bool": "BOOL_8",
+    "int8": "SINT_8",
+    "int16": "SINT_16",
+    "int32": "SINT_32",
+    "int64": "SINT_64",
+    "uint8": "UINT_8",
+    "uint16": "UINT_16",
+    "uint32": "UINT_32",
+    "uint64": "UINT_64",
+    "float16": "FLOAT_16",
+    "float32": "FLOAT_32",
+    "float64": "FLOAT_64",
+    "complex64": "COMPLEX_64",
+    "complex128": "COMPLEX_128",
+    "bfloat16": "BFLOAT_16",
+    "float8_e4m3fn": "FLOAT_8_E4M3_FN",
+    "float8_e4m3fnuz": "FLOAT_8_E4M3_FNUZ",
+    "float8_e5m2": "FLOAT_8_E5M2",
+    "float8_e5m2fnuz": "FLOAT_8_E5M2_FNUZ",
+}
+
+
+def element_type_of(name: str) -> Any:
+    """IREE's element type of a manifest dtype."""
+    if name not in _ELEMENTS:
+        raise ArtifactError(f"dtype {name!r} cannot be passed to IREE; give it another edge in abi")
+    return getattr(ireert.HalElementType, _ELEMENTS[name])
+
+
+@cache
+def plain_dtype_of(name: str) -> np.dtype:
+    """A dtype of the same bytes that the buffer protocol knows."""
+    dtype = dtype_of(name)
+    return dtype if dtype.kind in "biufc" else np.dtype(f"uint{8 * dtype.itemsize}")
+
+
+def to_plain(array: np.ndarray, edge: str | None) -> np.ndarray:
+    """An array as it goes to IREE: converted to the edge's dtype, its bytes as a plain dtype."""
+    if edge is not None:
+        array = array.astype(dtype_of(edge))
+    plain = plain_dtype_of(dtype_name(array.dtype))
+    return array if plain == array.dtype else array.view(plain)
+
+
+class Staging:
+    """Copies from device memory that the host cannot map, through one host buffer per result.
+
+    IREE's own `to_host` fails on Vulkan: it imports host memory that is not page-aligned.
+    """
+
+    _MEMORY = int(ireert.MemoryType.HOST_LOCAL | ireert.MemoryType.DEVICE_VISIBLE)
+    _USAGE = int(ireert.BufferUsage.TRANSFER_TARGET | ireert.BufferUsage.MAPPING_SCOPED)
+
+    def __init__(self, device: Any, count: int) -> None:
+        self._device = device
+        self._buffers: list[Any] = [None] * count
+        self._sizes = [-1] * count
+
+    def fetch(self, views: Sequence[Any]) -> list[Any]:
+        """Host buffers with the bytes of the views; valid until the next fetch."""
+        pending = [(i, view.get_buffer()) for i, view in enumerate(views) if view.byte_length]
+        if pending:
+            device = self._device
+            semaphore = device.create_semaphore(0)
+            for step, (i, source) in enumerate(pending):
+                device.queue_copy(
+                    source,
+                    self._buffer(i, source.byte_length()),
+                    wait_semaphores=ireert.HalFence.create_at(semaphore, step),
+                    signal_semaphores=ireert.HalFence.create_at(semaphore, step + 1),
+                )
+            ireert.HalFence.create_at(semaphore, len(pending)).wait()
+        return self._buffers
+
+    def _buffer(self, i: int, size: int) -> Any:
+        if self._sizes[i] != size:
+            allocate = self._device.allocator.allocate_buffer
+            self._buffers[i] = allocate(
+                memory_type=self._MEMORY, allowed_usage=self._USAGE, allocation_size=size
+            )
+            self._sizes[i] = size
+        return self._buffers[i]
+
+
+class Reader:
+    """Copies a call's results into new host arrays of the shapes that the caller sees."""
+
+    def __init__(
+        self, device: Any, local: bool, specs: Sequence[ArraySpec], abi: Mapping[str, str]
+    ) -> None:
+        self._staging = None if local else Staging(device, len(specs))
+        self._plans = [self._plan(spec, abi) for spec in specs]
+        self._simple = local and all(p[2] is None and p[0] is not None for p in self._plans)
+
+    @staticmethod
+    def _plan(spec: ArraySpec, abi: Mapping[str, str]) -> tuple[list[int] | None, np.dtype, Any]:
+        edge = abi.get(spec.dtype, spec.dtype)
+        shape = None if None in spec.seen else [n for n in spec.seen if n is not None]
+        plain, final = plain_dtype_of(edge), dtype_of(spec.dtype)
+        convert = None
+        if edge != spec.dtype or plain != final or spec.view is not None and shape is None:
+            raw = dtype_of(edge)
+            view = spec.view and tuple(-1 if n is None else n for n in spec.view)
+
+            def convert(array: np.ndarray) -> np.ndarray:
+                result = array.view(raw).astype(final)
+                return result.reshape(view) if view else result
+
+        return shape, plain, convert
+
+    def read(self, views: Sequence[Any]) -> list[np.ndarray]:
+        """One new array per view; nothing shares memory with the device."""
+        if self._simple:
+            return [
+                view.map().asarray(shape, dtype).copy()
+                for view, (shape, dtype, _) in zip(views, self._plans, strict=True)
+            ]
+        sources = views if self._staging is None else self._staging.fetch(views)
+        return [
+            self._read_one(view, source, plan)
+            for view, source, plan in zip(views, sources, self._plans, strict=True)
+        ]
+
+    @staticmethod
+    def _read_one(view: Any, source: Any, plan: tuple[list[int] | None, np.dtype, Any]) -> Any:
+        shape, dtype, convert = plan
+        shape = list(view.shape) if shape is None else shape
+        if view.byte_length == 0:
+            array = np.empty(shape, dtype)
+        else:
+            array = source.map().asarray(shape, dtype).copy()
+        return array if convert is None else convert(array)

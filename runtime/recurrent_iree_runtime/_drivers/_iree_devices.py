@@ -1,0 +1,104 @@
+"""IREE's device objects: opened once per process, and opened anew after a device was lost."""
+
+import ctypes
+import re
+import threading
+from typing import Any
+
+import iree.runtime as ireert
+
+from ._iree_errors import IREE_ERRORS, mapped
+
+_lock = threading.Lock()
+_devices: dict[str, Any] = {}
+_lost: list[Any] = []  # kept: IREE crashes if buffers of a device outlive the device object
+_instance: Any = None
+
+
+def vm_instance() -> Any:
+    """The process-wide virtual machine instance."""
+    global _instance
+    with _lock:
+        if _instance is None:
+            _instance = ireert.VmInstance()
+        return _instance
+
+
+def open_device(uri: str) -> Any:
+    """IREE's device of that URI; raises `DriverMissingError` or `DeviceError`."""
+    with _lock:
+        device = _devices.get(uri)
+        if device is None:
+            try:
+                device = ireert.get_driver(uri).create_device_by_uri(uri)
+            except IREE_ERRORS as error:
+                raise mapped(error, f"opening the device {uri!r}") from error
+            _devices[uri] = device
+        return device
+
+
+def forget_device(uri: str) -> None:
+    """After a device was lost: open a new device object at the next load."""
+    with _lock:
+        device = _devices.pop(uri, None)
+        if device is not None:
+            _lost.append(device)
+
+
+def list_devices(driver: str) -> list[dict[str, Any]]:
+    """What the driver sees, each with `path` and `name`; raises `DriverMissingError`."""
+    try:
+        return list(ireert.get_driver(driver).query_available_devices())
+    except IREE_ERRORS as error:
+        raise mapped(error, f"asking the driver {driver!r} for its devices") from error
+
+
+def cuda_capability(index: int) -> int | None:
+    """Compute capability of a CUDA device as in `sm_80`: 80; `None` if CUDA does not tell."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None
+    major, minor, device = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    calls = [
+        (cuda.cuInit, (0,)),
+        (cuda.cuDeviceGet, (ctypes.byref(device), index)),
+        (cuda.cuDeviceGetAttribute, (ctypes.byref(major), 75, device)),
+        (cuda.cuDeviceGetAttribute, (ctypes.byref(minor), 76, device)),
+    ]
+    for function, arguments in calls:
+        if function(*arguments) != 0:
+            return None
+    return 10 * major.value + minor.value
+
+
+_VULKAN_FAMILIES = {
+    "llvmpipe": r"llvmpipe",
+    "nvidia": r"nvidia|geforce|quadro|tesla|rtx|gtx|\b[ahbl]\d{2,3}0?\b",
+    "amd": r"\bamd\b|radeon|instinct",
+    "adreno": r"adreno|qualcomm",
+    "mali": r"mali|immortalis",
+}
+_VULKAN_TARGETS = [
+    (r"llvmpipe", "llvmpipe"),
+    (r"ampere|ada|turing|pascal|volta|blackwell|hopper|sm_\d+|rtx\w*|gtx\w*", "nvidia"),
+    (r"rdna\d*|gfx\w+|rx\w+|cdna\d*|gcn\w*", "amd"),
+    (r"adreno[\w-]*", "adreno"),
+    (r"valhall\d*|mali[\w-]*|bifrost", "mali"),
+]
+
+
+def vulkan_mismatch(target: str, device_name: str) -> str | None:
+    """Why a module for a Vulkan target cannot run on a device; `None` if it can.
+
+    A module for another GPU loads without complaint and may give wrong numbers.
+    """
+    families = [family for pattern, family in _VULKAN_TARGETS if re.fullmatch(pattern, target)]
+    is_software = "llvmpipe" in device_name.lower()
+    if not families:
+        if is_software:
+            return f"it is compiled for {target!r}, and this device needs 'vulkan:llvmpipe'"
+        return None
+    if not re.search(_VULKAN_FAMILIES[families[0]], device_name.lower()):
+        return f"it is compiled for {target!r}, and this device is {device_name!r}"
+    return None
