@@ -41,7 +41,7 @@ lint: $(VENV)/.lint ## ruff and pyright, as pre-commit and CI run them
 
 docs: $(VENV)/.docs ## build the pages of docs/ into build/site, strictly
 	$(call say,mkdocs build --strict)
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 	@echo 'open build/site/index.html'
 
 clean: ## remove the environment and everything that was built
