@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+
 from recurrent_iree_runtime import ArgumentError, ArgumentTypeError
 
 TIME = "time"
@@ -56,7 +58,7 @@ class Spec:
         )
 
 
-def spec(*dims: int | str, dtype: object = "float32") -> Spec:
+def spec(*dims: int | str, dtype: Any = "float32") -> Spec:
     """Describe one input of a program: its axes in order, and its dtype.
 
     Args:
@@ -84,7 +86,7 @@ def spec(*dims: int | str, dtype: object = "float32") -> Spec:
             f"spec: a dim name occurs twice in {names}; give each axis a name of its own"
         )
     try:
-        name = jnp.dtype(dtype).name  # pyright: ignore[reportArgumentType]
+        name = np.dtype(jnp.dtype(dtype)).name
     except TypeError as error:
         raise ArgumentTypeError(
             f"spec: dtype {dtype!r} is not a dtype; give a name such as 'float32' or 'int32'"

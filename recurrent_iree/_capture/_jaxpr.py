@@ -92,13 +92,10 @@ def run_equations(
     return run
 
 
-def dependent_outputs(jaxpr: ClosedJaxpr, roots: Sequence[bool]) -> list[bool]:
-    """For each equation of `jaxpr`: does any of its inputs depend on a marked argument?"""
-    marked = {v for v, root in zip(jaxpr.jaxpr.invars, roots, strict=True) if root}
-    result = []
-    for eqn in jaxpr.jaxpr.eqns:
-        depends = any(isinstance(atom, Var) and atom in marked for atom in eqn.invars)
-        result.append(depends)
-        if depends:
+def dependent_variables(jaxpr: Jaxpr, roots: Iterable[Var]) -> set[Var]:
+    """The variables of `jaxpr` that depend on one of `roots`, roots included."""
+    marked = set(roots)
+    for eqn in jaxpr.eqns:
+        if any(isinstance(atom, Var) and atom in marked for atom in eqn.invars):
             marked.update(eqn.outvars)
-    return result
+    return marked

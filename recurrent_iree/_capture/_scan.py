@@ -36,8 +36,11 @@ class _Loop:
         return self.split.level[var]
 
 
-def lower_scan(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
-    """The results of the scan `eqn` for the inputs `values`: hoisted, fused as composite, sunk."""
+def lower_scan(eqn: JaxprEqn, values: Sequence[Any], *, marked: bool = True) -> list[Any]:
+    """The results of the scan `eqn` for the inputs `values`: hoisted, looped, sunk.
+
+    With `marked` the loop is a composite that the compiler finds, else a plain scan.
+    """
     params = eqn.params
     num_consts, num_carry = params["num_consts"], params["num_carry"]
     body = flatten_calls(params["jaxpr"])
@@ -58,7 +61,7 @@ def lower_scan(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
     )
     _compute_once(loop)
     _compute_all_steps(loop, split.before)
-    carry = _run_loop(loop, values[num_consts : num_consts + num_carry])
+    carry = _run_loop(loop, values[num_consts : num_consts + num_carry], marked)
     _compute_all_steps(loop, split.after)
     return [*carry, *(_step_output(loop, atom) for atom in loop.step_out)]
 
@@ -85,7 +88,7 @@ def _compute_all_steps(loop: _Loop, equations: list[JaxprEqn]) -> None:
     loop.stacked.update(zip(outputs, over_steps(*values), strict=True))
 
 
-def _run_loop(loop: _Loop, init: Sequence[Any]) -> list[Any]:
+def _run_loop(loop: _Loop, init: Sequence[Any], marked: bool) -> list[Any]:
     """Run what must stay in the loop; records the stacked values and returns the last carry."""
     made = {v for eqn in loop.split.loop for v in eqn.outvars} | set(loop.carry_vars)
     wanted = variables([*loop.step_out, *(a for e in loop.split.after for a in e.invars)])
@@ -105,6 +108,7 @@ def _run_loop(loop: _Loop, init: Sequence[Any]) -> list[Any]:
         xs=[loop.stacked[v] for v in steps],
         length=loop.length,
         reverse=loop.reverse,
+        marked=marked,
     )
     loop.stacked.update(zip(stacked, results[len(init) :], strict=True))
     return results[: len(init)]
@@ -133,17 +137,18 @@ def emit_recurrence(
     xs: list[Any],
     length: int,
     reverse: bool,
+    marked: bool,
 ) -> list[Any]:
     """Loop `cell(*consts, *carry, *x_t) -> (*carry, *y_t)`; returns the last carry and all y."""
     if length == 1:
         out = cell(*consts, *init, *(x[0] for x in xs))
         return [*out[: len(init)], *(y[None] for y in out[len(init) :])]
     counts = (len(consts), len(init), len(xs))
-    if length == 0 or any(_is_key(v) for v in [*consts, *init, *xs]):
+    if not marked or length == 0 or any(_is_key(v) for v in [*consts, *init, *xs]):
         return list(_plain_loop(cell, counts, length, reverse)(*consts, *init, *xs))
-    marked = lax.composite(cell, name=CELL, version=VERSION)
+    step = lax.composite(cell, name=CELL, version=VERSION)
     loop = lax.composite(
-        _plain_loop(marked, counts, length, reverse), name=RECURRENCE, version=VERSION
+        _plain_loop(step, counts, length, reverse), name=RECURRENCE, version=VERSION
     )
     return list(
         loop(
@@ -209,6 +214,4 @@ def _live(equations: list[JaxprEqn], outputs: Sequence[Any]) -> list[JaxprEqn]:
 
 
 def _is_key(value: Any) -> bool:
-    return jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended)
-
-
+    return jnp.issubdtype(value.dtype, jax.dtypes.extended)

@@ -117,9 +117,7 @@ def _ancestors(equations: list[JaxprEqn], seeds: set[int]) -> set[int]:
     return found
 
 
-def _descendants(
-    equations: list[JaxprEqn], seeds: set[int], allowed: set[int]
-) -> set[int]:
+def _descendants(equations: list[JaxprEqn], seeds: set[int], allowed: set[int]) -> set[int]:
     """`seeds` and every allowed equation that uses a result of them."""
     found = set(seeds)
     made: set[Var] = set()
@@ -158,9 +156,7 @@ def _sunk(
         {i for i, eqn in enumerate(equations) if eqn.effects or carried & set(eqn.outvars)},
     )
     free = {
-        i
-        for i, eqn in enumerate(equations)
-        if _level(eqn, level) == CARRIED and i not in for_carry
+        i for i, eqn in enumerate(equations) if _level(eqn, level) == CARRIED and i not in for_carry
     }
     products = {i for i in free if equations[i].primitive.name in CONTRACTIONS}
     return _descendants(equations, products, free)

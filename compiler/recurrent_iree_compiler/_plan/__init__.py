@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from iree.compiler import ir
+from recurrent_iree_compiler._mlir import Module, ir
 
-from ._decision import Decision as Decision
-from ._decision import Form as Form
+from ._decision import Decision as Decision, Form as Form
 from ._loops import PLAIN_UP_TO, chunk_in_a_row, chunk_of_nested, loops_in_a_row, nested_loop
-from ._recurrence import Recurrence as Recurrence
-from ._recurrence import find_recurrences as find_recurrences
-from ._recurrence import functions
-from ._recurrence import walk as walk
+from ._recurrence import (
+    Recurrence as Recurrence,
+    find_recurrences as find_recurrences,
+    functions,
+    walk as walk,
+)
 from ._safety import check_loops as check_loops
 
 # Nested loops lose the device of software Vulkan drivers, so only these drivers get them.
 _NESTING_DRIVERS = frozenset({"cpu", "vmvx"})
 
 
-def plan_module(module: ir.Module, driver: str) -> list[Decision]:
+def plan_module(module: Module, driver: str) -> list[Decision]:
     """Choose a form for every recurrence of `module` and rewrite it in place.
 
     Args:
@@ -37,9 +38,7 @@ def plan_module(module: ir.Module, driver: str) -> list[Decision]:
     ]
 
 
-def _plan_recurrence(
-    module: ir.Module, recurrence: Recurrence, driver: str, index: int
-) -> Decision:
+def _plan_recurrence(module: Module, recurrence: Recurrence, driver: str, index: int) -> Decision:
     has_outputs = len(recurrence.result_types) > recurrence.num_carry
     length = recurrence.length
     if not has_outputs:
@@ -62,7 +61,7 @@ def _plan_recurrence(
     return Decision(recurrence.symbol, form, reason, length, {"chunk": chunk})
 
 
-def _redirect(module: ir.Module, recurrence: Recurrence, symbol: str, text: str) -> None:
+def _redirect(module: Module, recurrence: Recurrence, symbol: str, text: str) -> None:
     """Add the function `text` to `module` and make it the decomposition of the recurrence."""
     cell = functions(module)[recurrence.cell]
     signature = ir.TypeAttr(cell.attributes["function_type"]).value

@@ -1,8 +1,8 @@
 """Loops in StableHLO text, in the forms that IREE runs rightly and in linear time.
 
-A plain loop with stacked outputs copies the whole output at every step (quadratic in time), so long
-recurrences are cut into chunks, whose outputs are small. The chunks run in an outer loop (nested) or
-one after the other (in a row, for devices on which nested loops are not reliable).
+A plain loop with stacked outputs copies the whole output at every step (quadratic in time), so
+long recurrences are cut into chunks, whose outputs are small. The chunks run in an outer loop
+(nested) or one after the other (in a row, for devices on which nested loops are not reliable).
 """
 
 from __future__ import annotations
@@ -185,7 +185,9 @@ class _Emitter:
 
     def reshaped(self, value: _Value, *shape: int) -> _Value:
         result = value.of(self.name(), *shape)
-        self.add(f"{result.name} = stablehlo.reshape {value.name} : ({value.type}) -> {result.type}")
+        self.add(
+            f"{result.name} = stablehlo.reshape {value.name} : ({value.type}) -> {result.type}"
+        )
         return result
 
     def cell(self, carry: list[_Value], xs: list[_Value]) -> tuple[list[_Value], list[_Value]]:

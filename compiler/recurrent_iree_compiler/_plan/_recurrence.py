@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from iree.compiler import ir
+from recurrent_iree_compiler._mlir import Module, ir
 
 RECURRENCE = "recurrent_iree.recurrence"
 CELL = "recurrent_iree.cell"
@@ -54,7 +54,7 @@ def walk(op: Any) -> Iterator[Any]:
                 yield from walk(child.operation)
 
 
-def functions(module: ir.Module) -> dict[str, Any]:
+def functions(module: Module) -> dict[str, Any]:
     """The functions of `module` by symbol."""
     return {
         ir.StringAttr(op.operation.attributes["sym_name"]).value: op.operation
@@ -63,7 +63,7 @@ def functions(module: ir.Module) -> dict[str, Any]:
     }
 
 
-def find_recurrences(module: ir.Module) -> list[Recurrence]:
+def find_recurrences(module: Module) -> list[Recurrence]:
     """The recurrences of `module` that are not inside the decomposition of another one."""
     by_symbol = functions(module)
     found = []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from iree.compiler import ir
+from recurrent_iree_compiler._mlir import Module
 from recurrent_iree_runtime import UnsupportedError
 
 from ._recurrence import walk
 
 
-def check_loops(module: ir.Module) -> None:
+def check_loops(module: Module) -> None:
     """Refuse loops that stock IREE 3.13 miscompiles.
 
     Raises:
