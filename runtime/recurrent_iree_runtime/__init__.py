@@ -1,5 +1,9 @@
 """The thin runtime of recurrent-iree artifacts."""
 
+from ._artifact import (
+    ArtifactFile as ArtifactFile,
+    read as read,
+)
 from ._container import (
     Container as Container,
     container_bytes as container_bytes,
@@ -8,6 +12,17 @@ from ._container import (
     write_atomic as write_atomic,
     write_container as write_container,
 )
+from ._devices import (
+    DeviceInfo as DeviceInfo,
+    devices as devices,
+)
+from ._drivers._base import (
+    ArraySpec as ArraySpec,
+    Driver as Driver,
+    Executable as Executable,
+    Signature as Signature,
+)
+from ._drivers._fake import FakeDriver as FakeDriver
 from ._dtypes import (
     dtype_name as dtype_name,
     dtype_of as dtype_of,
@@ -36,6 +51,7 @@ from ._errors import (
     VerificationError as VerificationError,
     VersionError as VersionError,
 )
+from ._load import load as load
 from ._manifest import (
     FORMAT as FORMAT,
     Dim as Dim,
@@ -50,6 +66,13 @@ from ._manifest import (
     Tree as Tree,
     Weight as Weight,
 )
+from ._model import Model as Model
+from ._safetensors import (
+    read_safetensors as read_safetensors,
+    write_safetensors as write_safetensors,
+)
+from ._session import Session as Session
+from ._state import State as State
 from ._tree import (
     check_tree as check_tree,
     flatten as flatten,
@@ -57,3 +80,8 @@ from ._tree import (
     tree_of as tree_of,
     unflatten as unflatten,
 )
+from ._verify import (
+    VerifyReport as VerifyReport,
+    VerifyRow as VerifyRow,
+)
+from ._versions import iree_version as iree_version

@@ -70,7 +70,7 @@ def host_architecture() -> str:
 def parse_cpuinfo(text: str, architecture: str) -> frozenset[str]:
     """LLVM feature names from the text of `/proc/cpuinfo`."""
     names = _FROM_CPUINFO.get(architecture, {})
-    found = set(_BASE.get(architecture, ()))
+    found: set[str] = set(_BASE.get(architecture, ()))
     for line in text.splitlines():
         key, _, value = line.partition(":")
         if key.strip().lower() in ("flags", "features"):

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-import ml_dtypes  # pyright: ignore[reportMissingImports]
+import ml_dtypes
 import numpy as np
 
 from ._errors import ArgumentError

@@ -76,12 +76,19 @@ def _check_entry(path: str, entry: Entry, dims: set[str], manifest: Manifest) ->
         refuse(f"{path}.functions", "is empty; an entry of a module needs a function")
     if entry.realization == "chunks" and not manifest.streams:
         refuse(f"{path}.realization", "is 'chunks', but there is no chunk and init entry")
+    chunk = manifest.entry("chunk")
+    if entry.realization == "chunks" and chunk and _edges(chunk) != _edges(entry):
+        refuse(path, "is realized by chunks, but its leaves are not those of 'chunk'")
     if entry.name == "chunk" and entry.realization != "module":
         refuse(f"{path}.realization", "of the entry 'chunk' is not 'module'")
     if entry.name == "init" and (entry.inputs or entry.outputs or entry.realization != "module"):
         refuse(path, "is 'init', which has no inputs and only states as results")
     if entry.name == "chunk" and any("time" not in f.dims for f in entry.functions):
         refuse(f"{path}.functions", "of 'chunk' must each have a size for the dim 'time'")
+
+
+def _edges(entry: Entry) -> list[tuple[object, ...]]:
+    return [(x.shape, x.dtype, x.from_input) for x in (*entry.inputs, *entry.outputs)]
 
 
 def _check_module(path: str, module: Module, manifest: Manifest) -> None:

@@ -57,9 +57,10 @@ def _check(tree: Any, path: str, depth: int, seen: list[int]) -> None:
         refuse(path, f"is deeper than {DEEPEST} levels")
     if not isinstance(tree, dict) or len(tree) != 1:
         refuse(path, f"is {short(tree)}; expected an object with one key")
-    ((kind, body),) = tree.items()
-    if kind == "leaf" and isinstance(body, int) and body is not True and body >= 0:
-        seen.append(int(body))
+    kind: str = next(iter(tree))
+    body: Any = tree[kind]
+    if kind == "leaf" and type(body) is int and body >= 0:
+        seen.append(body)
     elif kind in ("list", "tuple") and isinstance(body, list):
         for i, item in enumerate(body):
             _check(item, f"{path}[{i}]", depth + 1, seen)
@@ -67,14 +68,13 @@ def _check(tree: Any, path: str, depth: int, seen: list[int]) -> None:
         for key in sorted(body):
             _check(body[key], f"{path}.{key}", depth + 1, seen)
     elif kind == "namedtuple":
-        _check_namedtuple(body, path)
-        for key, item in zip(body["fields"], body["items"], strict=True):
+        for key, item in _namedtuple_items(body, path):
             _check(item, f"{path}.{key}", depth + 1, seen)
     elif not (kind == "none" and body is True):
         refuse(path, f"is {short(tree)}; expected leaf, list, tuple, dict, namedtuple or none")
 
 
-def _check_namedtuple(body: Any, path: str) -> None:
+def _namedtuple_items(body: Any, path: str) -> list[tuple[str, Any]]:
     if not isinstance(body, dict) or set(body) != {"name", "fields", "items"}:
         refuse(path, "is no namedtuple: expected the keys name, fields and items")
     names = [body["name"], *(body["fields"] if isinstance(body["fields"], list) else [None])]
@@ -87,6 +87,7 @@ def _check_namedtuple(body: Any, path: str) -> None:
         refuse(path, f"has field names that Python does not allow: {short(fields)}")
     if not isinstance(body["items"], list) or len(body["items"]) != len(fields):
         refuse(path, f"needs one item for each of {len(fields)} fields")
+    return list(zip(fields, body["items"], strict=True))
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ._cpu import host_architecture, host_features, host_level, missing_features
+from ._cpu import LEVELS, host_architecture, host_features, host_level, missing_features
 from ._devices import DeviceInfo, devices, find_device, gpu_index
 from ._drivers._iree_devices import cuda_capability, vulkan_mismatch
 from ._errors import DriverMissingError, NoVariantError, VersionError
@@ -49,15 +49,13 @@ def _cpu_misfit(module: Module) -> str | None:
 def _rank(module: Module) -> tuple[int, str]:
     """Among modules that fit, the one that uses most of the device is best."""
     features = module.needs.get("features") or ()
-    count = len(missing_levels(features)) if not isinstance(features, str) else 1
+    count = len(spelled_out(features)) if not isinstance(features, str) else 1
     cuda = str(module.needs.get("cuda") or "").removeprefix("sm_")
     return count + (int(cuda) if cuda.isdecimal() else 0), module.target
 
 
-def missing_levels(features: tuple[str, ...]) -> set[str]:
+def spelled_out(features: tuple[str, ...]) -> set[str]:
     """The features, with x86-64 levels spelled out."""
-    from ._cpu import LEVELS
-
     return {name for feature in features for name in LEVELS.get(feature, {feature})}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .._manifest import Module
+from recurrent_iree_runtime._manifest import Module
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from .._dtypes import dtype_of
-from .._errors import ArtifactError
-from .._manifest import Module
+from recurrent_iree_runtime._dtypes import dtype_of
+from recurrent_iree_runtime._errors import ArtifactError
+from recurrent_iree_runtime._manifest import Module
+
 from ._base import ArraySpec, Buffer, Call, Driver, Executable, Signature
 
 
@@ -84,9 +85,8 @@ class FakeExecutable(Executable):
 
 def _fit(result: Any, spec: ArraySpec, symbol: str) -> np.ndarray:
     array = np.array(result, dtype=dtype_of(spec.dtype))
-    shape = [size if want is None else want for want, size in zip(spec.seen, array.shape)] if (
-        None in spec.seen
-    ) else list(spec.seen)  # fmt: skip
+    sizes = array.shape if len(array.shape) == len(spec.seen) else (0,) * len(spec.seen)
+    shape = [n if want is None else want for want, n in zip(spec.seen, sizes, strict=True)]
     if array.size != int(np.prod(shape)):
         raise ArtifactError(
             f"the fake function {symbol!r} returned shape {array.shape}; expected {spec.seen}"

@@ -7,11 +7,17 @@ from typing import Any
 import iree.runtime as ireert
 import numpy as np
 
-from .._dtypes import dtype_of
-from .._errors import ArtifactError, DeviceLostError, RecurrentIreeError, StateError
-from .._manifest import Module
+from recurrent_iree_runtime._dtypes import dtype_of
+from recurrent_iree_runtime._errors import (
+    ArtifactError,
+    DeviceLostError,
+    RecurrentIreeError,
+    StateError,
+)
+from recurrent_iree_runtime._manifest import Module
+
 from ._base import ArraySpec, Buffer, Call, Driver, Executable, Signature
-from ._iree_arrays import Reader, Staging, element_type_of, plain_dtype_of, to_plain
+from ._iree_arrays import Reader, element_type_of, plain_dtype_of, to_plain
 from ._iree_devices import forget_device, open_device, vm_instance
 from ._iree_errors import IREE_ERRORS, mapped
 
@@ -83,7 +89,7 @@ class IreeExecutable(Executable):
         return index, kept
 
     def failure(self, error: Exception, doing: str) -> RecurrentIreeError:
-        """The error of our tree; a lost device is forgotten, so that the next load opens it anew."""
+        """The error of our tree; a lost device is opened anew by the next load."""
         ours = mapped(error, f"{doing} on {self.uri}")
         if isinstance(ours, DeviceLostError):
             forget_device(self.uri)
@@ -198,6 +204,3 @@ def _input_plan(spec: ArraySpec, abi: Mapping[str, str]) -> tuple[Any, Any]:
         return plain if shape is None else plain.reshape(shape)
 
     return prepare, element
-
-
-__all__ = ["IreeDriver", "IreeExecutable", "Staging"]

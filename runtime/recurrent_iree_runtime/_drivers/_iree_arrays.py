@@ -7,8 +7,9 @@ from typing import Any
 import iree.runtime as ireert
 import numpy as np
 
-from .._dtypes import dtype_name, dtype_of
-from .._errors import ArtifactError
+from recurrent_iree_runtime._dtypes import dtype_name, dtype_of
+from recurrent_iree_runtime._errors import ArtifactError
+
 from ._base import ArraySpec
 
 _ELEMENTS = {
@@ -111,14 +112,14 @@ class Reader:
         edge = abi.get(spec.dtype, spec.dtype)
         shape = None if None in spec.seen else [n for n in spec.seen if n is not None]
         plain, final = plain_dtype_of(edge), dtype_of(spec.dtype)
-        convert = None
-        if edge != spec.dtype or plain != final or spec.view is not None and shape is None:
-            raw = dtype_of(edge)
-            view = spec.view and tuple(-1 if n is None else n for n in spec.view)
+        reshape = spec.view is not None and shape is None
+        if edge == spec.dtype and plain == final and not reshape:
+            return shape, plain, None
+        raw, view = dtype_of(edge), [-1 if n is None else n for n in spec.seen]
 
-            def convert(array: np.ndarray) -> np.ndarray:
-                result = array.view(raw).astype(final)
-                return result.reshape(view) if view else result
+        def convert(array: np.ndarray) -> np.ndarray:
+            result = array.view(raw).astype(final)
+            return result.reshape(view) if reshape else result
 
         return shape, plain, convert
 

@@ -2,7 +2,7 @@
 
 import re
 
-from .._errors import (
+from recurrent_iree_runtime._errors import (
     ArtifactError,
     DeviceError,
     DeviceLostError,

@@ -8,9 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from .._dtypes import dtype_of
-from .._errors import ArtifactError, DeviceError, DriverMissingError, NoVariantError, StateError
-from .._manifest import Module
+from recurrent_iree_runtime._dtypes import dtype_of
+from recurrent_iree_runtime._errors import (
+    ArtifactError,
+    DeviceError,
+    DriverMissingError,
+    NoVariantError,
+    StateError,
+)
+from recurrent_iree_runtime._manifest import Module
+
 from ._base import ArraySpec, Buffer, Call, Driver, Executable, Signature
 
 INSTALL = "pip install recurrent-iree-runtime[xla]"

@@ -1,0 +1,223 @@
+"""A loaded artifact: its entries are called with NumPy arrays."""
+
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from . import _process
+from ._artifact import ArtifactFile
+from ._chunks import run_chunks
+from ._devices import DeviceInfo
+from ._entry_plan import EntryPlan
+from ._errors import ArgumentError, DeviceLostError, StateError
+from ._manifest import Entry
+from ._runner import Runner
+from ._session import Session
+from ._state import State, expect_state
+from ._streams import Streams
+from ._verify import VerifyReport, verify
+
+
+class Model:
+    """A program on a device. Made by `load`; usable from several threads at once.
+
+    Calling the model runs its default entry on the whole input. `session()` gives a stream whose
+    state stays on the device. A device that was lost is opened anew by the next call.
+    """
+
+    def __init__(
+        self, artifact: ArtifactFile, device: DeviceInfo, open_runner: Callable[[], Runner]
+    ) -> None:
+        self.artifact = artifact
+        self.manifest = artifact.manifest
+        self.name = self.manifest.name
+        self.device = device
+        self._open_runner = open_runner
+        self._runner: Runner | None = None
+        self._gone = ""
+        self._lock = threading.Lock()
+        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._plans = {entry.name: EntryPlan(entry) for entry in self.manifest.entries}
+        self._default = self._plans[self.manifest.default_entry]
+        self._shortcuts: dict[Any, Any] = {}
+        self._streams = (
+            Streams(self.manifest, self._plans["chunk"], self._plans["init"])
+            if self.manifest.streams
+            else None
+        )
+        self.runner()
+        _process.register(self)
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """Entry name -> its signature."""
+        return MappingProxyType({name: plan.entry for name, plan in self._plans.items()})
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the default entry (`sequence` or `main`) on NumPy arrays, or pytrees of them.
+
+        Raises `SignatureError` for arguments that do not fit.
+        """
+        return self._run(self._default, args, kwargs)
+
+    def run(self, entry: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Run an entry by name. `chunk` starts from the initial states, which `init` returns."""
+        return self._run(self.plan(entry), args, kwargs)
+
+    def plan(self, entry: str) -> EntryPlan:
+        """How an entry is called; raises `ArgumentError` for an unknown name."""
+        plan = self._plans.get(entry)
+        if plan is None:
+            raise ArgumentError(
+                f"{self.name!r} has no entry {entry!r}; it has {', '.join(self._plans)}"
+            )
+        return plan
+
+    def _run(self, plan: EntryPlan, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if plan.name == "init":
+            return self._initial_arrays(args, kwargs)
+        values = plan.values(args, kwargs)
+        if plan.exact(values):
+            key = (plan.name, *[value.shape for value in values])
+            shortcut = self._shortcuts.get(key)
+            if shortcut is not None and shortcut[0] is self._runner:
+                return plan.result(self._guard(shortcut[1], values), values)
+            arrays = list(values)
+            plan.arrays(values, plan.entry.inputs)
+        else:
+            key, arrays = None, plan.arrays(values, plan.entry.inputs)
+        dims = plan.dims(arrays, plan.entry.inputs)
+        runner = self.runner()
+        if plan.entry.realization == "chunks" or plan.name == "chunk":
+            outputs = self._guard(lambda given: self._whole(runner, plan, given, dims), arrays)
+        else:
+            call = runner.call(plan.entry, plan.function(dims))
+            if key is not None and len(self._shortcuts) < 256:
+                self._shortcuts[key] = (runner, lambda given: call(given, ())[0])
+            outputs = self._guard(lambda given: call(given, ())[0], arrays)
+        return plan.result(outputs, arrays)
+
+    def _whole(
+        self, runner: Runner, plan: EntryPlan, arrays: Sequence[np.ndarray], dims: dict[str, int]
+    ) -> list[np.ndarray]:
+        streams = self.streams()
+        known = {name for function in streams.init.entry.functions for name in function.dims}
+        sizes = {name: size for name, size in dims.items() if name in known}
+        states = streams.initial(runner, streams.init.function(sizes))
+        return run_chunks(runner, plan, streams.chunk, arrays, dims, states)[0]
+
+    def _guard(self, call: Callable[[Any], Any], given: Any) -> Any:
+        try:
+            return call(given)
+        except DeviceLostError:
+            self.lost()
+            raise
+
+    def _initial_arrays(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        if args:
+            raise ArgumentError("'init' takes no arrays; give sizes by name, for example batch=1")
+        return self.initial_state(**kwargs).to_host()
+
+    def session(self, batch: int | None = None, **dims: int) -> Session:
+        """A stream of its own, whose state stays on the device.
+
+        `batch`, and other dims of the states, choose among the compiled sizes; they may be left
+        out where there is only one. Raises `ArgumentError` for a size that was not compiled.
+        """
+        session = Session(self, self.streams().init_function({"batch": batch, **dims}))
+        self._sessions.add(session)
+        return session
+
+    def initial_state(self, batch: int | None = None, **dims: int) -> State:
+        """The initial states on the device, for `advance`: state in, new state out."""
+        streams, runner = self.streams(), self.runner()
+        function = streams.init_function({"batch": batch, **dims})
+        buffers = self._guard(lambda f: streams.initial(runner, f), function)
+        return State(self, runner, function, buffers)
+
+    def advance(self, state: State, /, *args: Any, **kwargs: Any) -> tuple[Any, State]:
+        """Run a chunk of any length from a state, which is consumed: `(outputs, new state)`."""
+        streams, runner = self.streams(), self.runner()
+        expect_state(state)._peek(self, runner)
+        plan = streams.chunk
+        arrays = plan.arrays(plan.values(args, kwargs), plan.entry.inputs)
+        dims = {**state._function.dims, **plan.dims(arrays, plan.entry.inputs)}
+        buffers = state._take(self, runner)
+        outputs, new = self._guard(
+            lambda given: run_chunks(runner, plan, plan, given, dims, buffers), arrays
+        )
+        return plan.result(outputs, arrays), State(self, runner, state._function, new)
+
+    def _state_to_host(self, state: State) -> dict[str, np.ndarray]:
+        buffers = state._peek(self, self.runner())
+        return self.streams().to_host(state._runner, state._function, buffers)
+
+    def _state_clone(self, state: State) -> State:
+        arrays = self._state_to_host(state)
+        buffers = self.streams().to_device(state._runner, state._function, arrays)
+        return State(self, state._runner, state._function, buffers)
+
+    def streams(self) -> Streams:
+        """The parts that sessions need; raises `StateError` if the program cannot be streamed."""
+        if self._streams is None:
+            raise StateError(
+                f"{self.name!r} cannot be streamed: it has no chunk and init entry. Compile a "
+                "program whose specs name the dim 'time' and whose output is causal"
+            )
+        return self._streams
+
+    def runner(self) -> Runner:
+        """The loaded module; loaded again after the device was lost."""
+        runner = self._runner
+        if runner is None:
+            with self._lock:
+                if self._gone:
+                    raise StateError(self._gone)
+                if self._runner is None:
+                    self._runner = self._open_runner()
+                runner = self._runner
+        return runner
+
+    def lost(self) -> None:
+        """Drop the module after its device was lost; the next call loads it anew."""
+        with self._lock:
+            self._runner = None
+
+    def verify(self) -> VerifyReport:
+        """Run the artifact's golden calls on this device and compare; raises nothing for them."""
+        return verify(self)
+
+    def close(self) -> None:
+        """Free the module and the states of its sessions; a closed model raises `StateError`."""
+        self._end(f"the model {self.name!r} was closed; load the artifact again")
+
+    def abandon(self, why: str) -> None:
+        """Make every further use raise `StateError` with this reason; nothing is freed."""
+        self._lock = threading.Lock()
+        self._abandoned = self._runner
+        self._gone, self._runner = why, None
+        for session in list(self._sessions):
+            session.abandon(why)
+
+    def _end(self, why: str) -> None:
+        with self._lock:
+            runner, self._runner = self._runner, None
+            self._gone = self._gone or why
+        for session in list(self._sessions):
+            session.close()
+        if runner is not None:
+            runner.close()
+        self._shortcuts.clear()
+
+    def __enter__(self) -> "Model":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name!r} on {self.device.name}: {', '.join(self._plans)}>"

@@ -1,0 +1,230 @@
+"""A stream: steps and chunks, with the state on the device between them."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._chunks import run_chunks
+from ._drivers._base import Buffer, Call
+from ._errors import ArgumentError, DeviceLostError, SignatureError, StateError
+from ._manifest import Function, Leaf
+from ._runner import Runner, signature_of
+
+if TYPE_CHECKING:
+    from ._model import Model
+
+
+_BUSY = (
+    "this session is being used by another thread. A session belongs to one thread at a time; "
+    "open one session per thread with model.session()"
+)
+_BROKEN = (
+    "the state of this session was lost in a call that failed, because the device may have "
+    "overwritten it; call reset(), or set_states() with states that you kept"
+)
+
+
+class Session:
+    """One stream of a model. Made by `model.session()`; used by one thread at a time.
+
+    >>> def listen(model, frames):
+    ...     with model.session(batch=1) as stream:
+    ...         return [stream.step(frame) for frame in frames]
+    """
+
+    def __init__(self, model: "Model", function: Function) -> None:
+        self._buffers: list[Buffer] | None = None
+        self._model = model
+        self._function = function
+        self._streams = model.streams()
+        self._chunk = self._streams.chunk
+        self._busy = threading.Lock()
+        self._gone = ""
+        self._step_leaves = [_without_time(leaf) for leaf in self._chunk.entry.inputs]
+        self._bind(model.runner())
+        self._buffers = self._streams.initial(self._runner, function)
+
+    def _bind(self, runner: Runner) -> None:
+        self._runner = runner
+        self._step: Call | None = None
+        self._step_shapes: list[tuple[int | None, ...]] = []
+        for function in self._chunk.entry.functions:
+            wanted = {**function.dims, **self._function.dims, "time": 1}
+            if function.dims == wanted:
+                self._step = runner.call(self._chunk.entry, function, step=True)
+                signature = signature_of(self._model.manifest, self._chunk.entry, function, True)
+                self._step_shapes = [spec.seen for spec in signature.inputs]
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """The sizes that this session was made for, such as `{"batch": 1}`."""
+        return dict(self._function.dims)
+
+    def step(self, *args: Any, **kwargs: Any) -> Any:
+        """Run one step: inputs and outputs without their axis of time.
+
+        Raises `SignatureError` for inputs that do not fit; the state is then as before.
+        """
+        busy = self._busy
+        if not busy.acquire(False):
+            raise StateError(_BUSY)
+        try:
+            buffers = self._buffers
+            call = self._step
+            if buffers is None or call is None:
+                buffers, call = self._step_ready()
+            chunk = self._chunk
+            arrays = chunk.values(args, kwargs)
+            if not self._fits(arrays):
+                arrays = self._step_arrays(arrays)
+            self._buffers = None
+            outputs, self._buffers = call(arrays, buffers)
+            return chunk.result(outputs, arrays)
+        except DeviceLostError:
+            self._model.lost()
+            raise
+        finally:
+            busy.release()
+
+    def _fits(self, values: Sequence[Any]) -> bool:
+        """Whether every value can go to the device as it is."""
+        if not self._chunk.exact(values):
+            return False
+        for value, shape in zip(values, self._step_shapes, strict=True):
+            if value.shape != shape:
+                return False
+        return True
+
+    def _step_ready(self) -> tuple[list[Buffer], Call]:
+        buffers = self._alive()
+        if self._step is None:
+            have = sorted({f.dims["time"] for f in self._chunk.entry.functions})
+            raise ArgumentError(
+                f"step() needs a chunk of length 1, and {self._model.name!r} was compiled for "
+                f"lengths {', '.join(map(str, have))}; use run(), or compile with chunks=(1, ...)"
+            )
+        return buffers, self._step
+
+    def _step_arrays(self, values: Sequence[Any]) -> list[np.ndarray]:
+        arrays = self._chunk.arrays(values, self._step_leaves)
+        self._check_dims(self._chunk.dims(arrays, self._step_leaves))
+        for array, shape, leaf in zip(arrays, self._step_shapes, self._step_leaves, strict=True):
+            if array.shape != shape:
+                raise SignatureError(f"{self._chunk.where(leaf)} has shape {list(array.shape)}; "
+                                     f"a step takes {list(shape)}")  # fmt: skip
+        return arrays
+
+    def _check_dims(self, dims: Mapping[str, int]) -> None:
+        for name, size in self._function.dims.items():
+            if dims.get(name, size) != size:
+                raise SignatureError(
+                    f"the inputs have {name} {dims[name]}, and this session has {name} {size}; "
+                    f"open another with model.session({name}={dims[name]})"
+                )
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a chunk of any length; the same result as that many steps, or as the whole."""
+        if not self._busy.acquire(False):
+            raise StateError(_BUSY)
+        try:
+            buffers, chunk = self._alive(), self._chunk
+            leaves = chunk.entry.inputs
+            arrays = chunk.arrays(chunk.values(args, kwargs), leaves)
+            dims = chunk.dims(arrays, leaves)
+            self._check_dims(dims)
+            self._buffers = None
+            dims = {**self._function.dims, **dims}
+            try:
+                outputs, self._buffers = run_chunks(
+                    self._runner, chunk, chunk, arrays, dims, buffers
+                )
+            except SignatureError:
+                self._buffers = buffers
+                raise
+            return chunk.result(outputs, arrays)
+        except DeviceLostError:
+            self._model.lost()
+            raise
+        finally:
+            self._busy.release()
+
+    def _alive(self) -> list[Buffer]:
+        if self._gone:
+            raise StateError(self._gone)
+        self._model.runner()
+        if self._buffers is None:
+            raise StateError(_BROKEN)
+        return self._buffers
+
+    @property
+    def states(self) -> dict[str, np.ndarray]:
+        """Copies of the states as host arrays, by name."""
+        with _Exclusive(self._busy):
+            return self._streams.to_host(self._runner, self._function, self._alive())
+
+    def set_states(self, states: Mapping[str, Any]) -> None:
+        """Replace all states, after a check of names, shapes and dtypes."""
+        with _Exclusive(self._busy):
+            self._rebind()
+            self._buffers = self._streams.to_device(self._runner, self._function, states)
+
+    def reset(self) -> None:
+        """Go back to the initial states; also after a failed call or a lost device."""
+        with _Exclusive(self._busy):
+            self._rebind()
+            self._buffers = self._streams.initial(self._runner, self._function)
+
+    def _rebind(self) -> None:
+        if self._gone:
+            raise StateError(self._gone)
+        runner = self._model.runner()
+        if runner is not self._runner:
+            self._bind(runner)
+
+    def clone(self) -> "Session":
+        """Another session with a copy of the states."""
+        states = self.states
+        other = self._model.session(**self._function.dims)
+        other.set_states(states)
+        return other
+
+    def close(self) -> None:
+        """Free the states; a closed session raises `StateError`."""
+        self.abandon("this session was closed; open another with model.session()")
+        self._buffers = None
+
+    def abandon(self, why: str) -> None:
+        """Make every further use raise `StateError` with this reason."""
+        self._gone = self._gone or why
+        self._buffers, self._kept = None, self._buffers
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name}={size}" for name, size in self._function.dims.items())
+        return f"<Session of {self._model.name!r}: {sizes or 'one size'}>"
+
+
+class _Exclusive:
+    """The lock of a session, refused instead of waited for."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(False):
+            raise StateError(_BUSY)
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def _without_time(leaf: Leaf) -> Leaf:
+    shape = tuple(size for size in leaf.shape if size != "time")
+    return Leaf(leaf.name, shape, leaf.dtype, leaf.from_input)

@@ -1,0 +1,84 @@
+"""States of a model between device and host, for sessions and for explicit states."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ._coerce import coerce, shape_text
+from ._drivers._base import Buffer
+from ._entry_plan import EntryPlan
+from ._errors import ArgumentError, SignatureError, StateError
+from ._manifest import Function, Leaf, Manifest
+from ._runner import Runner, state_specs
+
+
+class Streams:
+    """What a model that can be streamed knows about its states."""
+
+    def __init__(self, manifest: Manifest, chunk: EntryPlan, init: EntryPlan) -> None:
+        self.manifest = manifest
+        self.chunk = chunk
+        self.init = init
+
+    def init_function(self, sizes: Mapping[str, int | None]) -> Function:
+        """The `init` function for the given sizes; an unnamed size must have one choice only.
+
+        Raises `ArgumentError` for a size that was not compiled.
+        """
+        asked = {name: size for name, size in sizes.items() if size is not None}
+        functions = self.init.entry.functions
+        known = {name for function in functions for name in function.dims}
+        for name in asked:
+            if name not in known:
+                listed = ", ".join(sorted(known)) or "no sizes"
+                if name == "batch":
+                    raise ArgumentError(f"batch={asked[name]}: this program has no dim 'batch'; "
+                                        f"its states depend on {listed}")  # fmt: skip
+                raise ArgumentError(f"{name}= is unknown; a session takes {listed}")
+        fitting = [f for f in functions if all(f.dims.get(n) == s for n, s in asked.items())]
+        have = " or ".join(", ".join(f"{n}={s}" for n, s in sorted(f.dims.items())) or "no sizes"
+                           for f in functions)  # fmt: skip
+        if not fitting:
+            given = ", ".join(f"{n}={s}" for n, s in asked.items())
+            raise ArgumentError(f"a session with {given} was not compiled; it can be {have}")
+        if len(fitting) > 1:
+            raise ArgumentError(f"a session needs its size: {have}")
+        return fitting[0]
+
+    def initial(self, runner: Runner, function: Function) -> list[Buffer]:
+        """New initial states on the device."""
+        return runner.call(self.init.entry, function)((), ())[1]
+
+    def to_host(
+        self, runner: Runner, function: Function, buffers: list[Buffer]
+    ) -> dict[str, np.ndarray]:
+        """Copies of states by name."""
+        arrays = runner.stream.to_host(buffers, state_specs(self.manifest, function))
+        return {s.name: a for s, a in zip(self.manifest.states, arrays, strict=True)}
+
+    def to_device(
+        self, runner: Runner, function: Function, given: Mapping[str, Any]
+    ) -> list[Buffer]:
+        """Checked states of the user on the device; raises `StateError` or `SignatureError`."""
+        wanted = {slot.name: self._sized(slot, function) for slot in self.manifest.states}
+        if not isinstance(given, Mapping):
+            raise StateError(f"states are given as a {type(given).__name__}; expected a dict with "
+                             f"{', '.join(wanted)}")  # fmt: skip
+        for name in [*given, *wanted]:
+            if name not in wanted or name not in given:
+                problem = "is unknown" if name not in wanted else "is missing"
+                raise StateError(f"the state {name!r} {problem}; expected {', '.join(wanted)}")
+        arrays = []
+        for name, leaf in wanted.items():
+            array = coerce(given[name], leaf, f"the state {name!r}")
+            if array.shape != leaf.shape:
+                raise SignatureError(f"the state {name!r} has shape {list(array.shape)}; expected "
+                                     f"{shape_text(leaf.shape)}")  # fmt: skip
+            arrays.append(array)
+        return runner.stream.to_device(arrays, state_specs(self.manifest, function))
+
+    @staticmethod
+    def _sized(slot: Leaf, function: Function) -> Leaf:
+        shape = tuple(n if isinstance(n, int) else function.dims[n] for n in slot.shape)
+        return Leaf(slot.name, shape, slot.dtype)
