@@ -118,7 +118,9 @@ def _resolve(cpu: str, triple: str) -> tuple[str, tuple[str, ...], str] | None:
     except subprocess.TimeoutExpired as error:
         raise CompilerTimeoutError(f"iree-compile did not describe {cpu!r} in 60 s") from error
     text = done.stdout.replace("\\22", '"')
-    found = [re.search(rf'\b{k} = "([^"]*)"', text) for k in ("cpu", "cpu_features", "target_triple")]
+    found = [
+        re.search(rf'\b{k} = "([^"]*)"', text) for k in ("cpu", "cpu_features", "target_triple")
+    ]
     if done.returncode != 0 or found[2] is None or "is not a recognized" in done.stderr:
         return None
     name, features = (m[1] if m else "" for m in found[:2])

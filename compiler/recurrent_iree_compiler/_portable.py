@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -42,7 +43,7 @@ def stablehlo_text(source: bytes, name: str, time_limit: float = 120.0) -> str:
 
 def _run_pipeline(source: bytes, name: str, tree: Path, log: Path, time_limit: float) -> None:
     command = [str(find_tool("iree-opt")), "-", f"--pass-pipeline={_PIPELINE}"]
-    command += ["--mlir-disable-threading", "--mlir-print-ir-after-all", "-o", "/dev/null"]
+    command += ["--mlir-disable-threading", "--mlir-print-ir-after-all", "-o", os.devnull]
     command += [f"--mlir-print-ir-tree-dir={tree}"]
     with log.open("wb") as errors:
         try:

@@ -1,0 +1,107 @@
+"""The cache of compiled modules: found by content, checked when read, bounded in size."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from filelock import FileLock
+from recurrent_iree_runtime import StorageError, write_atomic
+
+_HEADER = 65  # hexadecimal SHA-256 of the payload, and a newline
+
+
+def cache_key(text: str, flags: Sequence[str], version: str) -> str:
+    """The name of an entry: a hash of everything that the compiler's output depends on.
+
+    >>> cache_key("module {}", ["-a", "b"], "3.13") == cache_key("module {}", ["-a b"], "3.13")
+    False
+    """
+    state = hashlib.sha256()
+    for part in (version, *flags, text):
+        data = part.encode()
+        state.update(len(data).to_bytes(8, "little"))
+        state.update(data)
+    return state.hexdigest()
+
+
+class Cache:
+    """Bytes by key in a folder that several processes may use at once.
+
+    An entry appears whole or not at all, and its hash is checked whenever it is read. A cache that
+    cannot be written is no error: the work is simply done again.
+    """
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.folder = folder / "modules-1"
+        self.limit = limit
+
+    def path(self, key: str) -> Path:
+        """The file of an entry."""
+        return self.folder / key[:2] / key
+
+    def get(self, key: str) -> bytes | None:
+        """The bytes under `key`; `None` if there are none, or if they are damaged."""
+        path = self.path(key)
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        payload = data[_HEADER:]
+        if data[:_HEADER] != _header(payload):
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return payload
+
+    def put(self, key: str, payload: bytes) -> None:
+        """Keep the bytes under `key`, and remove old entries if the cache has become too large."""
+        path = self.path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, iter([_header(payload), payload]))
+        except OSError:
+            return
+        self._evict(path)
+
+    @contextlib.contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Held by the one process that computes an entry; released by the system if it dies."""
+        path = self.folder / "locks" / f"{key[:3]}.lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            lock.acquire()
+        except OSError as error:
+            raise StorageError(
+                f"the cache folder {self.folder} cannot be written ({error.strerror or error}); "
+                "choose another one with BuildOptions(cache_dir=...), or use cache=False"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _evict(self, keep: Path) -> None:
+        entries = []
+        for path in self.folder.glob("[0-9a-f][0-9a-f]/*"):
+            with contextlib.suppress(OSError):
+                info = path.stat()
+                entries.append((info.st_mtime_ns, info.st_size, path))
+        excess = sum(size for _, size, _ in entries) - self.limit
+        for _, size, path in sorted(entries):
+            if excess <= 0:
+                return
+            if path != keep:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                excess -= size
+
+
+def _header(payload: bytes) -> bytes:
+    return hashlib.sha256(payload).hexdigest().encode() + b"\n"
