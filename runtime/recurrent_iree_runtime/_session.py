@@ -42,6 +42,7 @@ class Session:
         self._chunk = self._streams.chunk
         self._busy = threading.Lock()
         self._gone = ""
+        self._leaked: list[Buffer] | None = None
         self._step_leaves = [_without_time(leaf) for leaf in self._chunk.entry.inputs]
         self._bind(model.runner())
         self._buffers = self._streams.initial(self._runner, function)
@@ -81,6 +82,8 @@ class Session:
                 arrays = self._step_arrays(arrays)
             self._buffers = None
             outputs, self._buffers = call(arrays, buffers)
+            if self._gone:
+                self._buffers = None
             return chunk.result(outputs, arrays)
         except DeviceLostError:
             self._model.lost()
@@ -143,6 +146,8 @@ class Session:
             except SignatureError:
                 self._buffers = buffers
                 raise
+            if self._gone:
+                self._buffers = None
             return chunk.result(outputs, arrays)
         except DeviceLostError:
             self._model.lost()
@@ -192,13 +197,13 @@ class Session:
 
     def close(self) -> None:
         """Free the states; a closed session raises `StateError`."""
-        self.abandon("this session was closed; open another with model.session()")
+        self._gone = self._gone or "this session was closed; open another with model.session()"
         self._buffers = None
 
     def abandon(self, why: str) -> None:
-        """Make every further use raise `StateError` with this reason."""
-        self._gone = self._gone or why
-        self._buffers, self._kept = None, self._buffers
+        """Make every further use raise `StateError` with this reason; nothing is freed."""
+        self._gone, self._busy = why, threading.Lock()
+        self._leaked, self._buffers = self._buffers, None
 
     def __enter__(self) -> "Session":
         return self

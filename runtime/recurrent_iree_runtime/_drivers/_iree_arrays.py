@@ -125,9 +125,9 @@ class Reader:
 
     def read(self, views: Sequence[Any]) -> list[np.ndarray]:
         """One new array per view; nothing shares memory with the device."""
-        if self._simple:
+        if self._simple:  # MappedMemory.asarray takes a microsecond more
             return [
-                view.map().asarray(shape, dtype).copy()
+                np.ndarray(shape, dtype, view.map()).copy()
                 for view, (shape, dtype, _) in zip(views, self._plans, strict=True)
             ]
         sources = views if self._staging is None else self._staging.fetch(views)
@@ -143,5 +143,5 @@ class Reader:
         if view.byte_length == 0:
             array = np.empty(shape, dtype)
         else:
-            array = source.map().asarray(shape, dtype).copy()
+            array = np.ndarray(shape, dtype, source.map()).copy()
         return array if convert is None else convert(array)
