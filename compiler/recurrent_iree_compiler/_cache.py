@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock
+
 from recurrent_iree_runtime import StorageError, write_atomic
 
 _HEADER = 65  # hexadecimal SHA-256 of the payload, and a newline

@@ -19,9 +19,10 @@ _ABI = {"int4": "int8", "uint4": "uint8"}
 
 # Features whose instructions a compiler chooses by itself, and which differ between processors.
 _X86_FEATURES = frozenset(
-    "sse3 ssse3 sse4.1 sse4.2 sse4a popcnt cx16 lzcnt bmi bmi2 tbm xop fma4 avx avx2 fma f16c movbe "
+    "sse3 ssse3 sse4.1 sse4.2 sse4a popcnt cx16 lzcnt bmi bmi2 tbm xop fma4 avx avx2 fma f16c "
+    "movbe gfni avxvnni "
     "avx512f avx512cd avx512bw avx512dq avx512vl avx512ifma avx512vbmi avx512vbmi2 avx512vnni "
-    "avx512bitalg avx512vpopcntdq avx512bf16 avx512fp16 avxvnni gfni".split()
+    "avx512bitalg avx512vpopcntdq avx512bf16 avx512fp16".split()
 )
 _ARM_FEATURES = frozenset("dotprod fullfp16 fp16fml i8mm bf16 lse rdm sve sve2 complxnum".split())
 

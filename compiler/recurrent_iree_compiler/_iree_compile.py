@@ -16,7 +16,7 @@ from recurrent_iree_runtime import CompileError, CompilerCrashError, CompilerTim
 from ._cache import Cache, cache_key
 from ._diagnostics import compiler_error, first_lines
 from ._options import BuildOptions
-from ._process import run_limited
+from ._process import Limits, run_limited
 from ._targets import Target
 from ._tools import compiler_version, find_tool
 
@@ -80,9 +80,8 @@ def _run(
         source.write_text(text)
         command = [binary, "-", *flags, "-o", str(output)]
         try:
-            done = run_limited(
-                command, source, folder, options.time_limit, options.memory_limit, cancel
-            )
+            limits = Limits(options.time_limit, options.memory_limit, cancel)
+            done = run_limited(command, folder, limits, source=source)
         except OSError as error:
             message = f"{binary} cannot be run: {error.strerror or error}"
             raise CompileError(message) from error

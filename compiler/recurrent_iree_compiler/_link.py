@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from iree.compiler import ir
 from recurrent_iree_runtime import ArgumentError, CompileError, Function, UnsupportedError
 
+from ._mlir import Module, ir
 from ._portable import stablehlo_text
 from ._program import Program
 from ._signature import Signature, Value, signature_of, weight_values
@@ -15,7 +15,7 @@ from ._signature import Signature, Value, signature_of, weight_values
 SCOPE = "weights"
 
 
-def link(program: Program, abi: Mapping[str, str]) -> ir.Module:
+def link(program: Program, abi: Mapping[str, str]) -> Module:
     """One module with a public function for each symbol of the program.
 
     `abi` maps dtypes to the dtypes that they have at the edge of the module.
@@ -32,7 +32,7 @@ def link(program: Program, abi: Mapping[str, str]) -> ir.Module:
     with context, ir.Location.unknown():
         module = ir.Module.create()
         weights = weight_values(program, abi)
-        sources: list[ir.Module] = []
+        sources: list[Module] = []
         lines = [_global(i, weight) for i, weight in enumerate(weights)]
         for entry in program.entries:
             for function in entry.functions:
@@ -53,12 +53,12 @@ def link(program: Program, abi: Mapping[str, str]) -> ir.Module:
     return module
 
 
-def module_text(module: ir.Module) -> str:
+def module_text(module: Module) -> str:
     """The module as text without locations: the same module always gives the same text."""
     return str(module.operation.get_asm(enable_debug_info=False))
 
 
-def _read(program: Program, function: Function, context: ir.Context) -> ir.Module:
+def _read(program: Program, function: Function, context: Any) -> Module:
     """The source of one function, its symbols renamed and all of them private."""
     symbol = function.symbol
     text = stablehlo_text(program.functions[symbol].stablehlo, symbol)
@@ -84,7 +84,7 @@ def _read(program: Program, function: Function, context: ir.Context) -> ir.Modul
     return source
 
 
-def _check(source: ir.Module, symbol: str, weights: list[Value], signature: Signature) -> None:
+def _check(source: Module, symbol: str, weights: list[Value], signature: Signature) -> None:
     """Refuse a main function of another type than the manifest says, or with a pass-through."""
     name = f"{symbol}$.main"
     main = next((f for f in source.body.operations if _symbol(f.operation) == name), None)

@@ -9,11 +9,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_POLL = 0.05
+_POLL = 0.01
 
 
 class Cancelled(Exception):
@@ -21,71 +21,103 @@ class Cancelled(Exception):
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a run may use, and what ends it early.
+
+    Attributes:
+        seconds: time limit.
+        memory: bytes of address space (Linux only); ``None`` for no limit.
+        cancel: ends the run when it is set.
+    """
+
+    seconds: float
+    memory: int | None = None
+    cancel: threading.Event | None = None
+
+
+@dataclass(frozen=True)
 class Finished:
     """How a program ended: `code` is negative for a signal, `None` after the time limit."""
 
     code: int | None
+    output: str
     errors: str
 
 
 def run_limited(
     command: Sequence[str],
-    source: Path,
     folder: Path,
-    time_limit: float,
-    memory_limit: int,
-    cancel: threading.Event | None = None,
+    limits: Limits,
+    *,
+    source: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Finished:
-    """Run a command on the file `source` as standard input, in a process group of its own.
+    """Run a command in a process group of its own, with the file `source` as standard input.
 
-    The group is killed at the time limit, when `cancel` is set, and on any exception, such as a
-    `KeyboardInterrupt`. Temporary files of the command go to `folder`.
+    The group is killed at the time limit, when it is cancelled, and on any exception, such as a
+    `KeyboardInterrupt`. Its temporary files go to `folder`.
     """
-    log = folder / "stderr"
-    environment = {**os.environ, "TMPDIR": str(folder), "TEMP": str(folder)}
-    with source.open("rb") as given, log.open("wb") as errors:
+    logs = folder / "stdout", folder / "stderr"
+    variables = {**os.environ, **(environment or {}), "TMPDIR": str(folder), "TEMP": str(folder)}
+    with (
+        open(source or os.devnull, "rb") as given,
+        logs[0].open("wb") as output,
+        logs[1].open("wb") as errors,
+    ):
         process = subprocess.Popen(
             command,
             stdin=given,
-            stdout=errors,
+            stdout=output,
             stderr=errors,
-            env=environment,
+            env=variables,
             start_new_session=True,
         )
         try:
-            _limit(process.pid, memory_limit, time_limit)
-            code = _wait(process, time.monotonic() + time_limit, cancel)
+            _limit(process.pid, limits)
+            code = _wait(process, limits)
         finally:
             _kill_group(process)
-    return Finished(code, log.read_text(errors="replace"))
+    texts = [log.read_text(errors="replace") for log in logs]
+    return Finished(code, *texts)
 
 
-def _wait(
-    process: subprocess.Popen[bytes], deadline: float, cancel: threading.Event | None
-) -> int | None:
-    while True:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(_POLL)
-        if cancel is not None and cancel.is_set():
+def _wait(process: subprocess.Popen[bytes], limits: Limits) -> int | None:
+    deadline = time.monotonic() + limits.seconds
+    while not _ended(process):
+        if limits.cancel is not None and limits.cancel.is_set():
             raise Cancelled
         if time.monotonic() > deadline:
             return None
+        time.sleep(_POLL)
+    _kill_group(process)
+    return process.returncode
 
 
-def _limit(pid: int, memory: int, seconds: float) -> None:
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it ended. It is not reaped yet, so that its group still has a number of its own."""
+    if process.returncode is not None or not hasattr(os, "waitid"):
+        return process.poll() is not None
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, process.pid, options) is not None
+
+
+def _limit(pid: int, limits: Limits) -> None:
     """Limit memory, and processor time too, so that a run whose parent was killed ends as well."""
     if sys.platform != "linux":
         return
     import resource
 
-    processor = int(seconds * (os.cpu_count() or 1)) + 60
+    processor = int(limits.seconds * (os.cpu_count() or 1)) + 60
     with contextlib.suppress(OSError):
-        resource.prlimit(pid, resource.RLIMIT_AS, (memory, memory))
         resource.prlimit(pid, resource.RLIMIT_CPU, (processor, processor))
+        if limits.memory is not None:
+            resource.prlimit(pid, resource.RLIMIT_AS, (limits.memory, limits.memory))
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill whatever is left of the group; its leader is only reaped afterwards."""
+    """Kill whatever is left of the group, once; its leader is only reaped afterwards."""
+    if process.returncode is not None:
+        return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if sys.platform == "win32":
             process.kill()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from recurrent_iree_runtime import ArgumentError, Dim, Entry, Leaf
 
 

@@ -1,0 +1,116 @@
+"""Packaging: modules, sources, weights and golden calls as the members of an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from recurrent_iree_runtime import (
+    Golden,
+    Manifest,
+    Module,
+    UnsupportedError,
+    Weight,
+    dtype_name,
+    pack,
+    write_safetensors,
+)
+
+from ._program import Program
+from ._report import Report, report_json
+from ._targets import Target
+from ._tools import compiler_version
+
+
+def package(
+    program: Program,
+    targets: Sequence[Target],
+    modules: Mapping[str, bytes],
+    report: Report,
+) -> dict[str, bytes]:
+    """All members of the artifact, the manifest included.
+
+    `modules` holds the compiled bytes by target name, for every target but those of XLA. The same
+    arguments always give the same bytes.
+    """
+    members: dict[str, bytes] = {}
+    described = [_module(program, target, modules, members) for target in targets]
+    for symbol, source in program.functions.items():
+        members[f"program/{symbol}.stablehlo"] = bytes(source.stablehlo)
+    if program.weights:
+        members["weights.safetensors"] = write_safetensors(program.weights)
+    goldens, tensors = _goldens(program)
+    if goldens:
+        members["golden.safetensors"] = write_safetensors(tensors)
+    members["report.json"] = report_json(report)
+    manifest = Manifest(
+        name=program.name,
+        default_entry=program.default_entry,
+        dims=program.dims,
+        entries=program.entries,
+        states=program.states,
+        weights=tuple(Weight(k, w.shape, dtype_name(w.dtype)) for k, w in program.weights.items()),
+        modules=tuple(described),
+        goldens=goldens,
+        versions={**program.versions, "iree": compiler_version()},
+        metadata=dict(program.metadata),
+    )
+    return pack(manifest, members)
+
+
+def _module(
+    program: Program, target: Target, modules: Mapping[str, bytes], members: dict[str, bytes]
+) -> Module:
+    if target.driver == "xla":
+        return Module(target.name, "xla", None, functions_xla=_blobs(program, target, members))
+    member = f"modules/{target.name.replace(':', '-')}.vmfb"
+    members[member] = modules[target.name]
+    return Module(
+        target=target.name,
+        driver=target.driver,
+        member=member,
+        needs=dict(target.needs),
+        abi={k: v for k, v in target.abi.items() if k in _dtypes(program)},
+        iree=compiler_version(),
+    )
+
+
+def _blobs(program: Program, target: Target, members: dict[str, bytes]) -> dict[str, str]:
+    """The jax.export blob of each function for the platforms of an XLA target."""
+    wanted = target.name.partition(":")[2]
+    chosen: dict[str, str] = {}
+    for symbol, source in program.functions.items():
+        fitting = [k for k in sorted(source.xla) if not wanted or wanted in k.split(",")]
+        if not fitting:
+            raise UnsupportedError(
+                f"the function {symbol!r} has no jax.export blob for {target.name!r}; "
+                f"it has {', '.join(sorted(source.xla)) or 'none'}. Export it for that platform"
+            )
+        platforms = max(fitting, key=lambda k: len(k.split(",")))
+        suffix = "" if len(source.xla) == 1 else "." + platforms.replace(",", "-")
+        chosen[symbol] = f"program/{symbol}{suffix}.jax"
+        members[chosen[symbol]] = bytes(source.xla[platforms])
+    return chosen
+
+
+def _dtypes(program: Program) -> set[str]:
+    """Every dtype at the edge of the program, so that the manifest tells only what matters."""
+    leaves = [x for e in program.entries for x in (*e.inputs, *e.outputs)]
+    used = {leaf.dtype for leaf in (*leaves, *program.states)}
+    return used | {dtype_name(w.dtype) for w in program.weights.values()}
+
+
+def _goldens(program: Program) -> tuple[tuple[Golden, ...], dict[str, np.ndarray]]:
+    goldens, tensors = [], {}
+    for number, case in enumerate(program.goldens):
+        names: dict[str, tuple[str, ...]] = {}
+        for kind, arrays in (("input", case.inputs), ("output", case.outputs)):
+            keys = [f"{number}.{kind}.{i}" for i in range(len(arrays))]
+            tensors |= dict(zip(keys, map(np.asarray, arrays), strict=True))
+            names[kind] = tuple(keys)
+        sizes = dict(case.dims)
+        goldens.append(
+            Golden(case.entry, sizes, names["input"], names["output"], case.rtol, case.atol)
+        )
+    return tuple(goldens), tensors

@@ -1,0 +1,71 @@
+"""The report of a build: what was decided for each target, and how it was checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ._plan import Decision
+
+Status = Literal["verified", "failed", "not run"]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How the module of one target was checked at build time.
+
+    Attributes:
+        status: ``verified`` against the golden calls, ``failed``, or ``not run``.
+        reason: why it failed or was not run; empty if it was verified.
+        calls: how many golden calls were compared.
+    """
+
+    status: Status
+    reason: str = ""
+    calls: int = 0
+
+
+@dataclass
+class TargetReport:
+    """One target of a build.
+
+    Attributes:
+        target: its name.
+        flags: the compiler flags that choose the device.
+        note: a choice that was made for the caller, as a sentence.
+        decisions: the form of each recurrence.
+        size: bytes of the module; 0 for XLA, which compiles when it loads.
+        verification: how it was checked.
+    """
+
+    target: str
+    flags: tuple[str, ...]
+    note: str = ""
+    decisions: list[Decision] = field(default_factory=list)
+    size: int = 0
+    verification: Verification = field(default_factory=lambda: Verification("not run"))
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON; it holds no times, so that artifacts are reproducible."""
+        return {
+            "target": self.target,
+            "flags": list(self.flags),
+            "note": self.note,
+            "recurrences": [decision.to_json() for decision in self.decisions],
+            "size": self.size,
+            "verification": {
+                "status": self.verification.status,
+                "reason": self.verification.reason,
+                "calls": self.verification.calls,
+            },
+        }
+
+
+Report = list[TargetReport]
+
+
+def report_json(report: Report) -> bytes:
+    """The member ``report.json``: sorted keys, two spaces, ASCII."""
+    document = {"targets": [target.to_json() for target in report]}
+    return (json.dumps(document, sort_keys=True, indent=2) + "\n").encode()
