@@ -14,11 +14,11 @@ say = @printf '\n==> %s\n' '$(1)'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test sweep lint docs bench clean
+.PHONY: help demo test sweep lint docs bench runtime-only clean
 
 help: ## list the commands
 	@printf 'recurrent-iree: make <command>\n\n'
-	@sed -n 's/^\([a-z]*\):.* ## /  \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-9s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.* ## /  \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-15s %s\n", $$1, $$2}'
 	@printf '\nVariables: PYTHON=%s VENV=%s OUT=%s PYTEST_ARGS="..."\n' '$(PYTHON)' '$(VENV)' '$(OUT)'
 
 demo: $(VENV)/.demo ## train, compile and run the digits classifier on every device here
@@ -43,6 +43,16 @@ docs: $(VENV)/.docs ## build the pages of docs/ into build/site, strictly
 	$(call say,mkdocs build --strict)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 	@echo 'open build/site/index.html'
+
+runtime-only: $(OUT)/digits.riree ## test the runtime alone, in an environment with nothing else
+	@.ci/runtime-only $(BIN)/python $(OUT)
+
+bench: $(OUT)/digits.riree ## measure the digits artifact on every device here and on XLA
+	$(call say,recurrent-iree bench $(OUT)/digits.riree)
+	@$(BIN)/recurrent-iree bench $(OUT)/digits.riree --report $(OUT)/bench.html
+
+$(OUT)/digits.riree:
+	@$(MAKE) demo
 
 clean: ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist

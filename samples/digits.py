@@ -200,7 +200,8 @@ def main() -> int:
         if device.driver not in TARGETS or device.name.startswith("cpu:"):
             continue
         if not device.available:
-            console.print(f"{device.name}: not here: {device.reason}", highlight=False)
+            reason = device.reason.partition(" (")[0]
+            console.print(f"{device.name}: {reason}", highlight=False, soft_wrap=True)
         elif (result := run_device(device.name, out)) is None:
             failed.append(device.name)
         else:
