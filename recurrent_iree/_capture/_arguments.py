@@ -80,7 +80,7 @@ def _layer_program(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         layer.build(_build_shape(args))
     names = list(layer.weight_names)
     weights = {n: np.asarray(v) for n, v in zip(names, layer.get_weights(), strict=True)}
-    states = [np.asarray(v) for v in layer.stored_states]
+    states = [np.asarray(v.value) for v in layer.state_variables]
 
     def call(layer_weights: list[Any], *inputs: Any, **options: Any) -> Any:
         return layer.stateless_call(layer_weights, states, *inputs, **options)[0]

@@ -127,24 +127,26 @@ def lower_piece(piece: Piece, weights: dict[str, np.ndarray], *, xla: bool) -> L
     names = list(weights)
     sources: list[tuple[int | None, ...]] = []
 
-    def run(weight_values: Any, inputs: Any, states: Any, marked: bool) -> list[Any]:
-        given = dict(zip(names, weight_values, strict=True))
+    first_state = len(names) + len(piece.inputs)
+
+    def run(marked: bool, *values: Any) -> list[Any]:
+        given = dict(zip(names, values, strict=False))
+        inputs, states = list(values[len(names) : first_state]), list(values[first_state:])
         outputs, after = piece.compute(given, inputs, states, marked)
         sources.append(tuple(_source(out, inputs) for out in outputs))
         computed = [o for o, s in zip(outputs, sources[-1], strict=True) if s is None]
-        kept = [*weight_values, *inputs, *states]
-        return [_fresh(value, kept) for value in [*computed, *after]]
+        return [_fresh(value, values) for value in [*computed, *after]]
 
     weight_avals = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in weights.values()]
-    jitted = jax.jit(run, keep_unused=True, static_argnums=3)
-    arguments = (weight_avals, piece.inputs, piece.states)
+    jitted = jax.jit(run, keep_unused=True, static_argnums=0)
+    arguments = (*weight_avals, *piece.inputs, *piece.states)
     with _without_source_paths():
-        exported = export.export(jitted, platforms=["cpu"])(*arguments, True)
+        exported = export.export(jitted, platforms=["cpu"])(True, *arguments)
         # JAX 0.10 cannot lower composites for several platforms at once; XLA needs no marks.
         blob = b""
         if xla:
             exporter = export.export(jitted, platforms=XLA_PLATFORMS)
-            blob = bytes(exporter(*arguments, False).serialize())
+            blob = bytes(exporter(False, *arguments).serialize())
     sizes = {name: size for name, size in piece.dims.items() if isinstance(size, int)}
     return LoweredFunction(
         symbol="_".join([piece.entry, *(f"{name}{size}" for name, size in sizes.items())]),

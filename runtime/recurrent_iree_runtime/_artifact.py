@@ -80,8 +80,8 @@ which is no entry
     def weights(self) -> Weights:
         """The arrays of `weights.safetensors`, read-only, checked against the manifest."""
         if self._weights is None:
-            self._weights = self._arrays("weights.safetensors") if self.manifest.weights else {}
-            self._check_weights(self._weights, f"{self.source}: weights.safetensors")
+            found = self._arrays("weights.safetensors") if self.manifest.weights else {}
+            self._weights = self._in_order(found, f"{self.source}: weights.safetensors")
         return self._weights
 
     def goldens(self) -> Mapping[str, np.ndarray]:
@@ -115,12 +115,13 @@ which is no entry
                 f"weights is a {type(weights).__name__}; expected the path of a .safetensors file "
                 "or a dict of arrays by name"
             )
-        self._check_weights(weights, source)
-        return weights
+        return self._in_order(weights, source)
 
-    def _check_weights(self, weights: Weights, source: str) -> None:
+    def _in_order(self, weights: Weights, source: str) -> Weights:
+        """`weights`, checked, in the order of the manifest: functions of XLA take them so."""
         wanted = {w.name: (w.shape, w.dtype) for w in self.manifest.weights}
         check_arrays(weights, wanted, source)
+        return {name: weights[name] for name in wanted}
 
 
 def read(source: FilePath | bytes) -> ArtifactFile:

@@ -1,0 +1,155 @@
+"""The front door: from a callable or layer to one artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import jax
+
+from recurrent_iree_compiler import (
+    Artifact,
+    BuildOptions,
+    FunctionSource,
+    GoldenCase as CompilerGoldenCase,
+    Program,
+    build,
+)
+from recurrent_iree_runtime import ArgumentTypeError, Dim, Entry, Function, Leaf
+
+from ._capture import Array, Lowered, LoweredEntry, LoweredFunction, capture
+
+Progress = Callable[..., None]
+
+
+def lower(
+    program: Callable[..., Any],
+    *specs: Any,
+    name: str | None = None,
+    chunks: Sequence[int] | None = None,
+    xla: bool = True,
+    **keyword_specs: Any,
+) -> Lowered:
+    """Capture a program and lower it to StableHLO, without compiling it.
+
+    Arguments are those of `compile`; with ``xla=False`` no blobs for XLA are made.
+
+    Returns:
+        The lowered program: ``.text()`` is StableHLO, ``.report()`` says what was captured.
+    """
+    return capture(program, specs, keyword_specs, name=name, chunks=chunks, xla=xla)
+
+
+def compile(  # noqa: A001  the name that the design fixes, as in `re.compile`
+    program: Callable[..., Any],
+    *specs: Any,
+    targets: Sequence[str] = ("cpu",),
+    name: str | None = None,
+    chunks: Sequence[int] | None = None,
+    metadata: Mapping[str, str] | None = None,
+    options: BuildOptions | None = None,
+    progress: Progress | None = None,
+    **keyword_specs: Any,
+) -> Artifact:
+    """Compile a recurrent program ahead of time into one artifact for several targets.
+
+    Args:
+        program: a layer of `recurrent_iree.layers`, or any function of arrays that JAX can trace;
+            its `lax.scan` loops become recurrences, whoever wrote them.
+        *specs: for each positional argument a pytree of `spec` (inputs) and arrays (weights).
+        targets: what to compile for: ``"cpu"`` (this machine), ``"cpu:x86-64-v3"``,
+            ``"cpu:aarch64"``, ``"vulkan"``, ``"vulkan:llvmpipe"``, ``"cuda"``, ``"cuda:sm_80"``,
+            ``"vmvx"``, ``"xla"``, …
+        name: what the artifact is called; by default the name of the function or layer.
+        chunks: the lengths of the pieces in which sequences of any length are run.
+        metadata: free text to store in the artifact.
+        options: limits of the compiler, cache, verification.
+        progress: called with each step of the build.
+        **keyword_specs: specs or arrays of keyword arguments.
+
+    Returns:
+        The artifact; ``artifact.save(path)`` writes it, ``artifact.report()`` explains it.
+
+    Raises:
+        ArgumentError, ArgumentTypeError: a spec, array or option that cannot work.
+        UnsupportedError: the program needs something that is known to be miscompiled.
+        UnknownTargetError: there is no such target.
+        CompileError: the compiler refused, died or took too long.
+        VerificationError: a compiled module does not give the numbers of XLA.
+
+    Example:
+        >>> import recurrent_iree as ri
+        >>> layer = ri.layers.LSTM(4, return_sequences=True)
+        >>> artifact = ri.compile(layer, ri.spec("batch=1", "time=?", 3), targets=["cpu"])
+        >>> artifact.save("model.riree")
+    """
+    if isinstance(targets, str):
+        raise ArgumentTypeError(
+            f'compile: targets is the string {targets!r}; give a list such as ["{targets}"]'
+        )
+    wants_xla = any(target.split(":")[0] == "xla" for target in targets)
+    lowered = capture(program, specs, keyword_specs, name=name, chunks=chunks, xla=wants_xla)
+    return build(
+        _compiler_program(lowered, metadata or {}),
+        list(targets),
+        options=options or BuildOptions(),
+        progress=progress,
+    )
+
+
+def _compiler_program(lowered: Lowered, metadata: Mapping[str, str]) -> Program:
+    functions = [f for entry in lowered.entries for f in entry.functions]
+    return Program(
+        name=lowered.name,
+        default_entry=lowered.default_entry,
+        dims=tuple(Dim(name, sizes) for name, sizes in lowered.dims.items()),
+        entries=tuple(_entry(lowered, entry) for entry in lowered.entries),
+        functions={f.symbol: _source(f) for f in functions},
+        states=tuple(_leaf(state) for state in lowered.states),
+        weights=lowered.weights,
+        goldens=tuple(
+            CompilerGoldenCase(g.entry, g.dims, tuple(g.inputs), tuple(g.outputs), g.rtol, g.atol)
+            for g in lowered.goldens
+        ),
+        versions={"recurrent_iree": _own_version(), "jax": jax.__version__},
+        metadata=dict(metadata),
+    )
+
+
+def _source(function: LoweredFunction) -> FunctionSource:
+    xla = {"cpu,cuda,tpu": function.xla} if function.xla else {}
+    return FunctionSource(function.portable, xla)
+
+
+def _entry(lowered: Lowered, entry: LoweredEntry) -> Entry:
+    functions = [Function(f.symbol, f.dims, f.cost) for f in entry.functions]
+    sources = _sources(lowered, entry)
+    return Entry(
+        name=entry.name,
+        realization="chunks" if entry.realization == "chunks" else "module",
+        inputs=tuple(_leaf(a) for a in entry.inputs),
+        input_tree=entry.input_tree,
+        outputs=tuple(_leaf(a, source) for a, source in zip(entry.outputs, sources, strict=True)),
+        output_tree=entry.output_tree,
+        functions=tuple(functions),
+    )
+
+
+def _sources(lowered: Lowered, entry: LoweredEntry) -> Sequence[int | None]:
+    """Which input each output is; an entry in chunks has the outputs of its chunks."""
+    functions = entry.functions
+    if not functions:
+        functions = next((e.functions for e in lowered.entries if e.name == "chunk"), [])
+    return functions[0].sources if functions else [None] * len(entry.outputs)
+
+
+def _leaf(array: Array, source: int | None = None) -> Leaf:
+    return Leaf(array.name, array.shape, array.dtype, source)
+
+
+def _own_version() -> str:
+    try:
+        return version("recurrent-iree")
+    except PackageNotFoundError:
+        return "unknown"
