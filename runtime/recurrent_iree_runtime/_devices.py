@@ -67,12 +67,11 @@ def _gpus(driver: str) -> list[DeviceInfo]:
         reason = ""
     except RecurrentIreeError as error:
         listed = []
-        reason = f" ({error.__cause__ or error})"
+        text = " ".join(str(error.__cause__ or error).split())
+        usual = "UNAVAILABLE" in text or "NOT_FOUND" in text
+        reason = "" if usual else f" (IREE says: {text[:200]})"
     if not listed:
-        short = reason if len(reason) < 200 else reason[:200].rstrip() + "…)"
-        return [
-            DeviceInfo(driver, driver, "", False, _MISSING[driver] + " ".join(short.split("\n")))
-        ]
+        return [DeviceInfo(driver, driver, "", False, _MISSING[driver] + reason)]
     names = [driver] if len(listed) == 1 else [f"{driver}:{i}" for i in range(len(listed))]
     return [
         DeviceInfo(name, driver, str(info.get("name", "")), True)

@@ -84,7 +84,7 @@ class EntryPlan:
         for value, dtype in zip(values, self._dtypes, strict=True):
             if type(value) is not np.ndarray or value.dtype != dtype:
                 return False
-            if not value.flags.c_contiguous or not value.dtype.isnative:
+            if not value.flags.c_contiguous:
                 return False
         return True
 

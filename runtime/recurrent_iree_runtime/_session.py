@@ -8,6 +8,7 @@ import numpy as np
 
 from ._chunks import run_chunks
 from ._drivers._base import Buffer, Call
+from ._dtypes import dtype_of
 from ._errors import ArgumentError, DeviceLostError, SignatureError, StateError
 from ._manifest import Function, Leaf
 from ._runner import Runner, signature_of
@@ -50,13 +51,13 @@ class Session:
     def _bind(self, runner: Runner) -> None:
         self._runner = runner
         self._step: Call | None = None
-        self._step_shapes: list[tuple[int | None, ...]] = []
+        self._step_specs: list[tuple[np.dtype, tuple[int | None, ...]]] = []
         for function in self._chunk.entry.functions:
             wanted = {**function.dims, **self._function.dims, "time": 1}
             if function.dims == wanted:
                 self._step = runner.call(self._chunk.entry, function, step=True)
                 signature = signature_of(self._model.manifest, self._chunk.entry, function, True)
-                self._step_shapes = [spec.seen for spec in signature.inputs]
+                self._step_specs = [(dtype_of(x.dtype), x.seen) for x in signature.inputs]
 
     @property
     def dims(self) -> dict[str, int]:
@@ -93,10 +94,10 @@ class Session:
 
     def _fits(self, values: Sequence[Any]) -> bool:
         """Whether every value can go to the device as it is."""
-        if not self._chunk.exact(values):
-            return False
-        for value, shape in zip(values, self._step_shapes, strict=True):
-            if value.shape != shape:
+        for value, (dtype, shape) in zip(values, self._step_specs, strict=True):
+            if type(value) is not np.ndarray or value.dtype != dtype or value.shape != shape:
+                return False
+            if not value.flags.c_contiguous:
                 return False
         return True
 
@@ -113,7 +114,8 @@ class Session:
     def _step_arrays(self, values: Sequence[Any]) -> list[np.ndarray]:
         arrays = self._chunk.arrays(values, self._step_leaves)
         self._check_dims(self._chunk.dims(arrays, self._step_leaves))
-        for array, shape, leaf in zip(arrays, self._step_shapes, self._step_leaves, strict=True):
+        pairs = zip(arrays, self._step_specs, self._step_leaves, strict=True)
+        for array, (_, shape), leaf in pairs:
             if array.shape != shape:
                 raise SignatureError(f"{self._chunk.where(leaf)} has shape {list(array.shape)}; "
                                      f"a step takes {list(shape)}")  # fmt: skip

@@ -105,7 +105,8 @@ class Reader:
     ) -> None:
         self._staging = None if local else Staging(device, len(specs))
         self._plans = [self._plan(spec, abi) for spec in specs]
-        self._simple = local and all(p[2] is None and p[0] is not None for p in self._plans)
+        easy = [(p[0], p[1]) for p in self._plans if p[0] is not None and p[2] is None]
+        self._simple = easy if local and len(easy) == len(specs) else None
 
     @staticmethod
     def _plan(spec: ArraySpec, abi: Mapping[str, str]) -> tuple[list[int] | None, np.dtype, Any]:
@@ -125,10 +126,10 @@ class Reader:
 
     def read(self, views: Sequence[Any]) -> list[np.ndarray]:
         """One new array per view; nothing shares memory with the device."""
-        if self._simple:  # MappedMemory.asarray takes a microsecond more
+        if self._simple is not None:  # MappedMemory.asarray takes a microsecond more
             return [
                 np.ndarray(shape, dtype, view.map()).copy()
-                for view, (shape, dtype, _) in zip(views, self._plans, strict=True)
+                for view, (shape, dtype) in zip(views, self._simple, strict=True)
             ]
         sources = views if self._staging is None else self._staging.fetch(views)
         return [

@@ -1,4 +1,4 @@
-"""Writes tiny.riree, which the tests of the runtime alone run: python tests/runtime/data/regenerate.py
+"""Writes tiny.riree for the tests: `python tests/runtime/data/regenerate.py`.
 
 Needs iree-base-compiler. The file has modules for generic x86-64 and aarch64 processors.
 """

@@ -1,0 +1,7 @@
+"""`python -m recurrent_iree_runtime`"""
+
+import sys
+
+from ._cli import main
+
+sys.exit(main())
