@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 
 from recurrent_iree_runtime import CompileError, CompilerCrashError, CompilerTimeoutError
@@ -16,6 +17,7 @@ _PIPELINE = "builtin.module(iree-stablehlo-input-transformation-pipeline)"
 _AFTER = "vhlo-legalize-to-stablehlo"
 
 
+@lru_cache(maxsize=64)
 def stablehlo_text(source: bytes, name: str, time_limit: float = 120.0) -> str:
     """StableHLO text of portable bytecode; text is returned as it is.
 
