@@ -152,7 +152,8 @@ def _shape(sizes: Any) -> tuple[int, ...] | None:
 def _items(tree: Any) -> list[tuple[Any, Any]] | None:
     if isinstance(tree, dict):
         return sorted(tree.items())
-    return list(enumerate(tree)) if isinstance(tree, list | tuple) else None
+    container = isinstance(tree, list | tuple) and not hasattr(tree, "as_list")
+    return list(enumerate(tree)) if container else None
 
 
 def _batch(next_input: Tree, finished: Any) -> int:

@@ -130,7 +130,8 @@ def _zero_state(cell: Any, batch: int, dtype: Any) -> Tree:
 
 
 def _is_size(size: Any) -> bool:
-    return not isinstance(size, list | dict) and (not isinstance(size, tuple) or not size)
+    container = isinstance(size, list | tuple | dict) and not hasattr(size, "as_list")
+    return not container or size == ()
 
 
 def _row(leaf: jax.Array, step: Any, batch: int) -> jax.Array:
