@@ -1,0 +1,3 @@
+"""The command line: `recurrent-iree`."""
+
+from ._main import main as main

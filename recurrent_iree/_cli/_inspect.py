@@ -1,0 +1,67 @@
+"""`recurrent-iree inspect`: what is in an artifact, as a tree."""
+
+import json
+from typing import Any
+
+import click
+from rich.text import Text
+from rich.tree import Tree
+
+import recurrent_iree_runtime as rt
+from recurrent_iree_runtime._inspect import inspect_json, inspect_tree
+from recurrent_iree_runtime._text import Node
+
+from ._options import artifact_argument, console
+
+STYLES = ("bold", "cyan", "")  # of the title, of what hangs on it, of the rest
+
+
+@click.command()
+@artifact_argument
+@click.option("--plan", is_flag=True, help="Add the planner's choices and reasons.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a tree.")
+def inspect(artifact: str, plan: bool, as_json: bool) -> None:
+    """Check ARTIFACT against its hashes and show what is inside.
+
+    \b
+    Examples:
+      recurrent-iree inspect model.riree
+      recurrent-iree inspect model.riree --plan
+      recurrent-iree inspect model.riree --json | jq .manifest.entries
+    """
+    file = rt.read(artifact)
+    report = json.loads(bytes(file.read_member("report.json"))) if plan else {}
+    if as_json:
+        document = inspect_json(file) | ({"report": report} if plan else {})
+        click.echo(json.dumps(document, indent=2))
+        return
+    root = inspect_tree(file)
+    if plan:
+        _add_plan(root, report)
+    console().print(_styled(root, None, 0))
+
+
+def _styled(node: Node, parent: Tree | None, depth: int) -> Tree:
+    label = Text(node.label, style=STYLES[min(depth, len(STYLES) - 1)])
+    branch = Tree(label, guide_style="dim") if parent is None else parent.add(label)
+    for child in node.children:
+        _styled(child, branch, depth + 1)
+    return branch
+
+
+def _add_plan(root: Node, report: dict[str, Any]) -> None:
+    plan = root.add("plan")
+    for target in report["targets"]:
+        node = plan.add(target["target"])
+        if target["note"]:
+            node.add(target["note"])
+        for made in target["recurrences"]:
+            steps = "" if made["steps"] is None else f", {made['steps']} steps"
+            line = node.add(f"{made['recurrence']}: {made['form']}{steps}")
+            line.add(made["reason"])
+            for name, value in made["details"].items():
+                line.add(f"{name}: {value}")
+        checked = target["verification"]
+        calls = f", {checked['calls']} golden calls" if checked["calls"] else ""
+        why = f": {checked['reason']}" if checked["reason"] else ""
+        node.add(f"{checked['status']} at build time{calls}{why}")
