@@ -1,12 +1,16 @@
 """`recurrent-iree bench`: times of an artifact on several devices side by side."""
 
 import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import click
 from rich.console import Console
 
 import recurrent_iree_runtime as rt
-from recurrent_iree_runtime._bench import BenchReport
+from recurrent_iree_runtime._bench import BenchReport, BenchRow
 
 from ._bench_page import page
 from ._options import artifact_argument, console, devices_option, make_table, usable_devices
