@@ -92,7 +92,7 @@ def run_bounded(iteration: Iteration, carry: Carry, max_steps: int) -> tuple[Tre
 
 def run_on_host(iteration: Iteration, carry: Carry) -> tuple[Tree, Carry]:
     """Iterations until every row is finished, as many as it takes."""
-    step = jax.jit(iteration)
+    step = jax.jit(lambda carry: iteration(carry))
     emits = []
     while not _all_finished(carry):
         if len(emits) + 2 > _room(carry):
