@@ -80,6 +80,7 @@ class _Bars(Progress):
             TextColumn("{task.fields[stage]}"),
             TimeElapsedColumn(),
             console=console,
+            disable=not console.is_terminal,
         )
         self._rows: dict[str, TaskID] = {
             parse_target(target).name: self.add_task(target, total=3, stage="waits")
