@@ -90,9 +90,10 @@ class Layer(PureFace, InboundNodes, KeepsLosses):
 
     def build(self, input_shape: Any) -> None:
         """Create the weights for inputs of ``input_shape`` (batch included, None where unknown)."""
-        if any(not layer.built for layer in self._sublayers()):
-            abstract_build(self, input_shape)
+        unbuilt = any(not layer.built for layer in self._sublayers())
         self.built = True
+        if unbuilt:
+            abstract_build(self, input_shape)
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the outputs from ``(inputs, **options)``; subclasses say how."""

@@ -6,6 +6,7 @@ from recurrent_iree_runtime import ArgumentError, ArgumentTypeError
 
 from ._activations import activation_config, get_activation
 from ._base import Layer
+from ._dropping import drop, read_rate
 from ._initializers import get_initializer, initializer_config
 from ._registry import to_config
 from ._regularizers import get_regularizer
@@ -43,6 +44,8 @@ class RecurrentCell(Layer):
         kernel_regularizer: Any = None,
         recurrent_regularizer: Any = None,
         bias_regularizer: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         **options: Any,
     ):
         super().__init__(**options)
@@ -55,6 +58,8 @@ class RecurrentCell(Layer):
         self.kernel_regularizer = get_regularizer(kernel_regularizer)
         self.recurrent_regularizer = get_regularizer(recurrent_regularizer)
         self.bias_regularizer = get_regularizer(bias_regularizer)
+        self.dropout = read_rate(dropout, "dropout")
+        self.recurrent_dropout = read_rate(recurrent_dropout, "recurrent_dropout")
 
     @property
     def state_size(self) -> Any:
@@ -102,6 +107,8 @@ class RecurrentCell(Layer):
             "units": self.units,
             "activation": activation_config(self.activation),
             "use_bias": self.use_bias,
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
         }
         for name in ("kernel", "recurrent", "bias"):
             config[f"{name}_initializer"] = initializer_config(getattr(self, f"{name}_initializer"))
@@ -113,6 +120,12 @@ class RecurrentCell(Layer):
 
     def _bias_initializer(self) -> Any:
         return self.bias_initializer
+
+    def _dropped(self, inputs: Any, h: Any, training: Any) -> tuple[Any, Any]:
+        """Inputs and state with dropout; one pattern for all steps of a call."""
+        if not training:
+            return inputs, h
+        return drop(inputs, self.dropout), drop(h, self.recurrent_dropout)
 
     def _with_bias(self, x: Any) -> Any:
         return x + self.bias if self.use_bias else x

@@ -58,8 +58,9 @@ class GRUCell(RecurrentCell):
     def call(self, inputs: Any, states: Any, training: Any = None) -> Any:
         """``(h', [h'])``."""
         (h,) = states
+        inputs, dropped = self._dropped(inputs, h, training)
         step = self._reset_after if self.reset_after else self._reset_before
-        z, q = step(inputs, h)
+        z, q = step(inputs, dropped)
         h = z * h + (1 - z) * q
         return h, [h]
 
@@ -123,6 +124,8 @@ class GRU(CellLayer):
         kernel_regularizer: Any = None,
         recurrent_regularizer: Any = None,
         bias_regularizer: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         implementation: int = 2,
         reset_after: bool = True,
         **options: Any,
@@ -140,6 +143,8 @@ class GRU(CellLayer):
             kernel_regularizer=kernel_regularizer,
             recurrent_regularizer=recurrent_regularizer,
             bias_regularizer=bias_regularizer,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
             dtype=options.get("dtype"),
         )
         super().__init__(cell, **options)

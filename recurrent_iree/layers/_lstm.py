@@ -63,12 +63,9 @@ class LSTMCell(RecurrentCell):
     def call(self, inputs: Any, states: Any, training: Any = None) -> Any:
         """``(h', [h', c'])``."""
         h, c = states
+        inputs, h = self._dropped(inputs, h, training)
         z = self._with_bias(inputs @ self.kernel + h @ self.recurrent_kernel)
-        i, f, g, o = jnp.split(z, 4, axis=-1)
-        gate = self.recurrent_activation
-        c = gate(f) * c + gate(i) * self.activation(g)
-        h = gate(o) * self.activation(c)
-        return h, [h, c]
+        return self._gates(jnp.split(z, 4, axis=-1), c)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -77,6 +74,13 @@ class LSTMCell(RecurrentCell):
             "unit_forget_bias": self.unit_forget_bias,
             "implementation": self.implementation,
         }
+
+    def _gates(self, parts: list[Any], c: Any) -> Any:
+        i, f, g, o = parts
+        gate = self.recurrent_activation
+        c = gate(f) * c + gate(i) * self.activation(g)
+        h = gate(o) * self.activation(c)
+        return h, [h, c]
 
     def _bias_initializer(self) -> Any:
         if not self.unit_forget_bias:
@@ -120,6 +124,8 @@ class LSTM(CellLayer):
         kernel_regularizer: Any = None,
         recurrent_regularizer: Any = None,
         bias_regularizer: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         implementation: int = 2,
         **options: Any,
     ):
@@ -136,6 +142,8 @@ class LSTM(CellLayer):
             kernel_regularizer=kernel_regularizer,
             recurrent_regularizer=recurrent_regularizer,
             bias_regularizer=bias_regularizer,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
             dtype=options.get("dtype"),
         )
         super().__init__(cell, **options)

@@ -13,7 +13,7 @@ def snake_case(name: str) -> str:
     >>> snake_case("MinimalRNNCell"), snake_case("LSTM"), snake_case("ConvLSTM2D")
     ('minimal_rnn_cell', 'lstm', 'conv_lstm2d')
     """
-    name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     name = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
     return name if not name.startswith("_") else "private" + name
 

@@ -65,6 +65,7 @@ class PureFace(OwnsWeights):
         )
         state_variables = self.state_variables
         with open_scope(values, key) as scope:
+            scope.pure = True
             outputs = self(inputs, *args, **kwargs)  # type: ignore[operator]
             new_states = [variable.value for variable in state_variables]
             if not return_losses:

@@ -4,6 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from recurrent_iree_runtime import ArgumentError
+
+from ._scope import current_scope
+
 _stream = {"seed": 0, "drawn": 0}
 
 
@@ -14,6 +18,17 @@ def set_seed(seed: int) -> None:
     >>> layers.set_seed(1)
     """
     _stream.update(seed=int(seed), drawn=0)
+
+
+def draw_key() -> jax.Array:
+    """The key of one random draw inside `call`: of `stateless_call`, else of the process."""
+    scope = current_scope()
+    key = None if scope is None else scope.next_key()
+    if key is None and scope is not None and scope.is_pure():
+        raise ArgumentError(
+            "this call draws random numbers: give `key=jax.random.key(…)` to `stateless_call`."
+        )
+    return next_key() if key is None else key
 
 
 def next_key() -> jax.Array:

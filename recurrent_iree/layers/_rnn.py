@@ -15,7 +15,7 @@ from ._program import fingerprint, run_compiled
 from ._registry import from_config, register, to_config
 from ._rnn_arguments import CallArguments, read_call
 from ._rnn_states import KeepsStates
-from ._scope import is_traced, open_scope
+from ._scope import is_traced, isolated
 from ._shape import shapes_of
 from ._stacked import StackedRNNCells, build_cell
 
@@ -255,16 +255,9 @@ class RNN(KeepsStates, Layer):
 
         def step(inputs_t: Any, states_and_constants: list[Any]) -> tuple[Any, list[Any]]:
             extra = {"constants": states_and_constants[count:]} if constants is not None else {}
-            with open_scope({}) as scope:
-                result = call_cell(
-                    self.cell, inputs_t, states_and_constants[:count], options | extra
-                )
-            if scope.losses or scope.values:
-                raise ArgumentError(
-                    f"the cell of layer `{self.name}` calls a layer that is stateful or has an "
-                    "activity_regularizer: neither can work inside a loop. Put them on the RNN."
-                )
-            return result
+            states = states_and_constants[:count]
+            with isolated(f"the cell of layer `{self.name}`"):
+                return call_cell(self.cell, inputs_t, states, options | extra)
 
         return rnn(
             step,

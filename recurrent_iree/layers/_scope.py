@@ -30,6 +30,11 @@ class Scope:
     key: Any = None
     losses: list[Any] = field(default_factory=list)
     drawn: int = 0
+    pure: bool = False
+
+    def is_pure(self) -> bool:
+        """Whether a `stateless_call` is running."""
+        return self.pure or (self.outer is not None and self.outer.is_pure())
 
     def lookup(self, variable: Variable) -> Any:
         """The innermost value of ``variable``, or None if no scope holds one."""
@@ -40,14 +45,10 @@ class Scope:
             scope = scope.outer
         return None
 
-    def next_key(self) -> jax.Array:
-        """A random key that no other draw of this call uses."""
+    def next_key(self) -> jax.Array | None:
+        """A random key that no other draw of this call uses, or None if nobody gave one."""
         if self.key is None:
-            if self.outer is not None:
-                return self.outer.next_key()
-            raise ArgumentError(
-                "this call draws random numbers: give `key=jax.random.key(…)` to stateless_call."
-            )
+            return None if self.outer is None else self.outer.next_key()
         self.drawn += 1
         return jax.random.fold_in(self.key, self.drawn)
 
@@ -58,6 +59,22 @@ _current: ContextVar[Scope | None] = ContextVar("recurrent_iree_layers_scope", d
 def current_scope() -> Scope | None:
     """The innermost open scope, or None where objects own their values."""
     return _current.get()
+
+
+@contextmanager
+def isolated(where: str) -> Iterator[None]:
+    """Run the body of a loop, in which no layer can store a state or leave a loss.
+
+    Raises:
+        ArgumentError: (a ValueError) a layer in the body tried to.
+    """
+    with open_scope({}) as scope:
+        yield
+    if scope.losses or scope.values:
+        raise ArgumentError(
+            f"{where} calls a layer that is stateful or has an activity_regularizer: neither can "
+            "work inside a loop. Put them on the layer around it."
+        )
 
 
 @contextmanager

@@ -19,8 +19,8 @@ class TensorShape(tuple):
     [3, 2]
     """
 
-    def as_list(self) -> list[int]:
-        """The sizes as a list."""
+    def as_list(self) -> list[int | None]:
+        """The sizes as a list; None where unknown."""
         return list(self)
 
     def __repr__(self) -> str:
@@ -32,14 +32,10 @@ def read_shape(size: Any, argument: str) -> TensorShape:
     if hasattr(size, "as_list"):
         size = size.as_list()
     sizes = size if isinstance(size, tuple | list) else (size,)
-    for item in sizes:
-        if isinstance(item, bool) or not hasattr(item, "__index__"):
-            raise ArgumentTypeError(
-                f"`{argument}` must be an integer, a TensorShape, or a list of these; got {size!r}."
-            )
-        if int(item) < 0:
-            raise ArgumentError(f"`{argument}` must not be negative, got {size!r}.")
-    return TensorShape(int(item) for item in sizes)
+    return TensorShape(
+        None if item is None and isinstance(size, tuple | list) else _size(item, size, argument)
+        for item in sizes
+    )
 
 
 def read_state_size(state_size: Any) -> Any:
@@ -74,6 +70,16 @@ def _entry(item: Any) -> Any:
     if isinstance(item, list):
         return [_entry(value) for value in item]
     return read_shape(item, "cell.state_size")
+
+
+def _size(item: Any, size: Any, argument: str) -> int:
+    if isinstance(item, bool) or not hasattr(item, "__index__"):
+        raise ArgumentTypeError(
+            f"`{argument}` must be an integer, a TensorShape, or a list of these; got {size!r}."
+        )
+    if int(item) < 0:
+        raise ArgumentError(f"`{argument}` must not be negative, got {size!r}.")
+    return int(item)
 
 
 def _is_namedtuple(item: Any) -> bool:

@@ -26,7 +26,7 @@ class SimpleRNNCell(RecurrentCell):
 
     def call(self, inputs: Any, states: Any, training: Any = None) -> Any:
         """``(h', [h'])``."""
-        (h,) = states
+        inputs, h = self._dropped(inputs, states[0], training)
         h = self.activation(self._with_bias(inputs @ self.kernel + h @ self.recurrent_kernel))
         return h, [h]
 
@@ -59,6 +59,8 @@ class SimpleRNN(CellLayer):
         kernel_regularizer: Any = None,
         recurrent_regularizer: Any = None,
         bias_regularizer: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         **options: Any,
     ):
         cell = SimpleRNNCell(
@@ -71,6 +73,8 @@ class SimpleRNN(CellLayer):
             kernel_regularizer=kernel_regularizer,
             recurrent_regularizer=recurrent_regularizer,
             bias_regularizer=bias_regularizer,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
             dtype=options.get("dtype"),
         )
         super().__init__(cell, **options)

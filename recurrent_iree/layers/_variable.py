@@ -16,22 +16,21 @@ from ._scope import current_scope
 class Variable:
     """A named array that a layer owns; its shape and dtype never change.
 
-        Args:
-            value: the first value, an array of any shape and dtype.
-            name: how messages and `weight_names` call it.
-            trainable: whether `trainable_weights` lists it.
-            initializer: ``(key, shape, dtype) -> array``, for `Layer.init_weights`.
-            regularizer: maps the value to a scalar loss, or None.
+    Args:
+        value: the first value, an array of any shape and dtype.
+        name: how messages and `weight_names` call it.
+        trainable: whether `trainable_weights` lists it.
+        initializer: ``(key, shape, dtype) -> array``, for `Layer.init_weights`.
+        regularizer: maps the value to a scalar loss, or None.
 
-        Inside `Layer.stateless_call` the value is the array that the caller passed.
+    Inside `Layer.stateless_call` the value is the array that the caller passed.
 
-        >>> import numpy as np
-    from jax.core import Tracer
-        >>> from recurrent_iree.layers import Variable
-        >>> kernel = Variable(np.zeros((2, 3), np.float32), name="kernel")
-        >>> kernel.assign(np.ones((2, 3)))
-        >>> kernel.shape, float(kernel.numpy().sum())
-        ((2, 3), 6.0)
+    >>> import numpy as np
+    >>> from recurrent_iree.layers import Variable
+    >>> kernel = Variable(np.zeros((2, 3), np.float32), name="kernel")
+    >>> kernel.assign(np.ones((2, 3)))
+    >>> kernel.shape, float(kernel.numpy().sum())
+    ((2, 3), 6.0)
     """
 
     def __init__(
