@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from ._coerce import ready
 from ._drivers._base import Buffer
 from ._entry_plan import EntryPlan
 from ._errors import SignatureError
@@ -11,16 +12,19 @@ from ._manifest import Function, Leaf
 from ._runner import Runner
 
 
-def chunk_functions(plan: EntryPlan, dims: Mapping[str, int]) -> list[Function]:
-    """The functions of `chunk` for these sizes, longest first, whatever their length."""
+def chunk_functions(plan: EntryPlan, chunk: EntryPlan, dims: Mapping[str, int]) -> list[Function]:
+    """The functions of `chunk` for these sizes, longest first, whatever their length.
+
+    Raises `SignatureError` in the name of `plan`, the entry that was called.
+    """
     rest = {name: size for name, size in dims.items() if name != "time"}
     fitting = [
         function
-        for function in plan.entry.functions
+        for function in chunk.entry.functions
         if all(rest.get(n, size) == size for n, size in function.dims.items() if n != "time")
     ]
     if not fitting:
-        raise SignatureError(plan.no_function(rest, plan.entry.functions))
+        raise SignatureError(plan.no_function(rest, chunk.entry.functions))
     return sorted(fitting, key=lambda f: -f.dims["time"])
 
 
@@ -41,11 +45,10 @@ def split(length: int, functions: Sequence[Function], name: str) -> Iterator[Fun
 
 
 def _part(array: np.ndarray, leaf: Leaf, start: int, stop: int) -> np.ndarray:
-    if "time" not in leaf.shape:
-        return array
-    axis = leaf.shape.index("time")
-    part = array[(slice(None),) * axis + (slice(start, stop),)]
-    return part if part.flags.c_contiguous else part.copy(order="C")
+    if "time" in leaf.shape:
+        axis = leaf.shape.index("time")
+        array = array[(slice(None),) * axis + (slice(start, stop),)]
+    return ready(array, leaf)
 
 
 def run_chunks(
@@ -64,7 +67,7 @@ def run_chunks(
     if length == 0:
         raise SignatureError(f"{plan.name!r} was called with time 0; expected at least 1 step")
     leaves, results, start = plan.entry.inputs, [], 0
-    for function in list(split(length, chunk_functions(chunk, dims), plan.name)):
+    for function in list(split(length, chunk_functions(plan, chunk, dims), plan.name)):
         stop = start + function.dims["time"]
         parts = [_part(a, leaf, start, stop) for a, leaf in zip(arrays, leaves, strict=True)]
         outputs, states = runner.call(chunk.entry, function)(parts, states)

@@ -18,22 +18,28 @@ def shape_text(shape: tuple[int | str, ...]) -> str:
 
 
 def coerce(value: Any, leaf: Leaf, where: str) -> np.ndarray:
-    """A C-contiguous array in native byte order, of the leaf's dtype and rank.
+    """An array of the leaf's rank whose dtype can become the leaf's without loss.
 
-    Arrays must have the exact dtype, or an integer dtype that fits into it without loss. Python
-    numbers and lists of them are converted if no value is lost. Raises `SignatureError`, whose
+    Arrays must have the exact dtype in any byte order, or an integer dtype that fits into it.
+    Python numbers and lists of them are converted if no value is lost. Nothing large is copied
+    yet: `ready` does that, once the sizes are known to be right. Raises `SignatureError`, whose
     message starts with `where`.
     """
     wanted = dtype_of(leaf.dtype)
     array = _as_array(value, leaf, where, wanted)
     if array.dtype != wanted:
-        array = _convert(array, leaf, where, wanted)
+        _check_dtype(array, leaf, where, wanted)
     if array.ndim != len(leaf.shape):
         raise SignatureError(
             f"{where} has {array.ndim} dimensions (shape {list(array.shape)}); expected "
             f"{len(leaf.shape)}: {shape_text(leaf.shape)}"
         )
-    return array if array.flags.c_contiguous else array.copy(order="C")
+    return array
+
+
+def ready(array: np.ndarray, leaf: Leaf) -> np.ndarray:
+    """The array as it goes to the device: C-contiguous, native byte order, the leaf's dtype."""
+    return array.astype(dtype_of(leaf.dtype), order="C", copy=False, subok=False)
 
 
 def _as_array(value: Any, leaf: Leaf, where: str, wanted: np.dtype) -> np.ndarray:
@@ -86,11 +92,11 @@ def _kept(before: np.ndarray, after: np.ndarray) -> bool:
     return before.dtype.kind == after.dtype.kind
 
 
-def _convert(array: np.ndarray, leaf: Leaf, where: str, wanted: np.dtype) -> np.ndarray:
+def _check_dtype(array: np.ndarray, leaf: Leaf, where: str, wanted: np.dtype) -> None:
     if array.dtype.newbyteorder("=") == wanted:
-        return array.astype(wanted)
+        return
     if array.dtype.kind in "iu" and wanted.kind in "iuf" and np.can_cast(array.dtype, wanted):
-        return array.astype(wanted)
+        return
     given = dtype_name(array.dtype)
     if array.dtype.kind in "biufcV" and array.dtype != object:
         spelled = f"np.{leaf.dtype}" if wanted.kind in "iufc" else repr(leaf.dtype)

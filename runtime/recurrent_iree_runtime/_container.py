@@ -107,7 +107,7 @@ def _checked_slots(data: memoryview, source: str) -> list[layout.Slot]:
         _changed(source, "its directory is damaged")
     _check_rows(rows, source)
     slots = layout.place([(name, crc, length) for name, crc, length, _ in rows])
-    if layout.directory(slots) != bytes(data[start:]):
+    if layout.size_of(slots) != len(data) or layout.directory(slots) != bytes(data[start:]):
         _changed(source, "its directory does not fit its members")
     for slot in slots:
         if slot.local_header() != bytes(data[slot.header : slot.data]):

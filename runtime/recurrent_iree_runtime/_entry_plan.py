@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._coerce import coerce, shape_text
+from ._coerce import coerce, ready, shape_text
 from ._dtypes import dtype_of
 from ._errors import SignatureError
 from ._manifest import Entry, Function, Leaf
@@ -89,9 +89,13 @@ class EntryPlan:
         return True
 
     def arrays(self, values: Sequence[Any], leaves: Sequence[Leaf]) -> list[np.ndarray]:
-        """The values as arrays of the dtypes and ranks of `leaves`; raises `SignatureError`."""
+        """The values as arrays that fit the dtypes and ranks; raises `SignatureError`."""
         pairs = zip(values, leaves, strict=True)
         return [coerce(value, leaf, self.where(leaf)) for value, leaf in pairs]
+
+    def ready(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The arrays as they go to the device, once their sizes are known to be right."""
+        return [ready(a, leaf) for a, leaf in zip(arrays, self.entry.inputs, strict=True)]
 
     def where(self, leaf: Leaf) -> str:
         """How messages name an argument."""
@@ -134,7 +138,7 @@ class EntryPlan:
     def complete(self, computed: list[Any], arrays: Sequence[np.ndarray]) -> list[Any]:
         """All output leaves: the computed ones, and copies of inputs that come out unchanged."""
         for i, source in self._passed:
-            computed.insert(i, arrays[source].copy())
+            computed.insert(i, ready(arrays[source], self.entry.inputs[source]).copy())
         return computed
 
     def result(self, computed: list[Any], arrays: Sequence[np.ndarray]) -> Any:

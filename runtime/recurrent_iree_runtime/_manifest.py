@@ -18,7 +18,7 @@ Tree = dict[str, Any]
 Driver = Literal["cpu", "vulkan", "cuda", "vmvx", "hip", "metal", "xla"]
 
 _Word = Annotated[str, Text(r"[A-Za-z_][A-Za-z0-9_]*", 100)]
-_Label = Annotated[str, Text(r".*", 300)]
+_Label = Annotated[str, Text(r"[\s\S]*", 300)]
 _Symbol = Annotated[str, Text(r"[A-Za-z_][A-Za-z0-9_.-]*", 150)]
 _Path = Annotated[str, Text(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*", 200)]
 _Dtype = Annotated[str, Text("|".join(DTYPE_NAMES))]
@@ -143,7 +143,7 @@ class Manifest:
     modules: Annotated[tuple[Module, ...], Count(1000)] = ()
     goldens: Annotated[tuple[Golden, ...], Count(10_000)] = ()
     versions: dict[_Word, _Label] = field(default_factory=dict)
-    metadata: dict[_Label, Annotated[str, Text(r".*", 100_000)]] = field(default_factory=dict)
+    metadata: dict[_Label, Annotated[str, Text(r"[\s\S]*", 100_000)]] = field(default_factory=dict)
     members: Annotated[dict[_Path, Member], Count(10_000)] = field(default_factory=dict)
     format: Annotated[int, Range(0, 1 << 30)] = FORMAT
 

@@ -15,9 +15,6 @@ def check_manifest(manifest: Manifest) -> None:
     _unique("$.weights", (w.name for w in manifest.weights))
     _unique("$.modules", (m.target for m in manifest.modules))
     dims = {d.name for d in manifest.dims}
-    for i, dim in enumerate(manifest.dims):
-        if dim.sizes is None and dim.name != "time":
-            refuse(f"$.dims[{i}].sizes", "is null; only the dim 'time' may have any length")
     _check_leaves("$.states", manifest.states, dims, 0)
     for i, entry in enumerate(manifest.entries):
         _check_entry(f"$.entries[{i}]", entry, dims, manifest)

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _process
 from ._artifact import ArtifactFile
-from ._chunks import run_chunks
+from ._chunks import chunk_functions, run_chunks
 from ._devices import DeviceInfo
 from ._entry_plan import EntryPlan
 from ._errors import ArgumentError, DeviceLostError, StateError
@@ -86,7 +86,7 @@ class Model:
             key = (plan.name, *[value.shape for value in values])
             shortcut = self._shortcuts.get(key)
             if shortcut is not None and shortcut[0] is self._runner:
-                return plan.result(self._guard(shortcut[1], values), values)
+                return plan.result(self._guard(shortcut[0], shortcut[1], values), values)
             arrays = list(values)
             plan.arrays(values, plan.entry.inputs)
         else:
@@ -94,28 +94,32 @@ class Model:
         dims = plan.dims(arrays, plan.entry.inputs)
         runner = self.runner()
         if plan.entry.realization == "chunks" or plan.name == "chunk":
-            outputs = self._guard(lambda given: self._whole(runner, plan, given, dims), arrays)
+            outputs = self._guard(
+                runner, lambda given: self._whole(runner, plan, given, dims), arrays
+            )
         else:
             call = runner.call(plan.entry, plan.function(dims))
+            arrays = plan.ready(arrays)
             if key is not None and len(self._shortcuts) < 256:
                 self._shortcuts[key] = (runner, lambda given: call(given, ())[0])
-            outputs = self._guard(lambda given: call(given, ())[0], arrays)
+            outputs = self._guard(runner, lambda given: call(given, ())[0], arrays)
         return plan.result(outputs, arrays)
 
     def _whole(
         self, runner: Runner, plan: EntryPlan, arrays: Sequence[np.ndarray], dims: dict[str, int]
     ) -> list[np.ndarray]:
         streams = self.streams()
+        chunk_functions(plan, streams.chunk, dims)
         known = {name for function in streams.init.entry.functions for name in function.dims}
         sizes = {name: size for name, size in dims.items() if name in known}
         states = streams.initial(runner, streams.init.function(sizes))
         return run_chunks(runner, plan, streams.chunk, arrays, dims, states)[0]
 
-    def _guard(self, call: Callable[[Any], Any], given: Any) -> Any:
+    def _guard(self, runner: Runner, call: Callable[[Any], Any], given: Any) -> Any:
         try:
             return call(given)
         except DeviceLostError:
-            self.lost()
+            self.lost(runner)
             raise
 
     def _initial_arrays(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,7 +141,7 @@ class Model:
         """The initial states on the device, for `advance`: state in, new state out."""
         streams, runner = self.streams(), self.runner()
         function = streams.init_function({"batch": batch, **dims})
-        buffers = self._guard(lambda f: streams.initial(runner, f), function)
+        buffers = self._guard(runner, lambda f: streams.initial(runner, f), function)
         return State(self, runner, function, buffers)
 
     def advance(self, state: State, /, *args: Any, **kwargs: Any) -> tuple[Any, State]:
@@ -149,7 +153,7 @@ class Model:
         dims = {**state._function.dims, **plan.dims(arrays, plan.entry.inputs)}
         buffers = state._take(self, runner)
         outputs, new = self._guard(
-            lambda given: run_chunks(runner, plan, plan, given, dims, buffers), arrays
+            runner, lambda given: run_chunks(runner, plan, plan, given, dims, buffers), arrays
         )
         return plan.result(outputs, arrays), State(self, runner, state._function, new)
 
@@ -183,10 +187,13 @@ class Model:
                 runner = self._runner
         return runner
 
-    def lost(self) -> None:
-        """Drop the module after its device was lost; the next call loads it anew."""
+    def lost(self, runner: Runner) -> None:
+        """Drop a module after its device was lost; the next call loads it anew."""
         with self._lock:
-            self._runner = None
+            if self._runner is runner:
+                self._runner = None
+        for session in list(self._sessions):
+            session.lose(runner)
 
     def verify(self) -> VerifyReport:
         """Run the artifact's golden calls on this device and compare; raises nothing for them."""

@@ -27,6 +27,12 @@ _BROKEN = (
 )
 
 
+_LOST = (
+    "the device of this session was lost, and its state with it; call reset(), or set_states() "
+    "with states that you kept, and the device is opened anew"
+)
+
+
 class Session:
     """One stream of a model. Made by `model.session()`; used by one thread at a time.
 
@@ -43,6 +49,7 @@ class Session:
         self._chunk = self._streams.chunk
         self._busy = threading.Lock()
         self._gone = ""
+        self._broken = _BROKEN
         self._leaked: list[Buffer] | None = None
         self._step_leaves = [_without_time(leaf) for leaf in self._chunk.entry.inputs]
         self._bind(model.runner())
@@ -87,7 +94,7 @@ class Session:
                 self._buffers = None
             return chunk.result(outputs, arrays)
         except DeviceLostError:
-            self._model.lost()
+            self._model.lost(self._runner)
             raise
         finally:
             busy.release()
@@ -119,7 +126,7 @@ class Session:
             if array.shape != shape:
                 raise SignatureError(f"{self._chunk.where(leaf)} has shape {list(array.shape)}; "
                                      f"a step takes {list(shape)}")  # fmt: skip
-        return arrays
+        return self._chunk.ready(arrays)
 
     def _check_dims(self, dims: Mapping[str, int]) -> None:
         for name, size in self._function.dims.items():
@@ -152,7 +159,7 @@ class Session:
                 self._buffers = None
             return chunk.result(outputs, arrays)
         except DeviceLostError:
-            self._model.lost()
+            self._model.lost(self._runner)
             raise
         finally:
             self._busy.release()
@@ -162,7 +169,7 @@ class Session:
             raise StateError(self._gone)
         self._model.runner()
         if self._buffers is None:
-            raise StateError(_BROKEN)
+            raise StateError(self._broken)
         return self._buffers
 
     @property
@@ -196,6 +203,11 @@ class Session:
         other = self._model.session(**self._function.dims)
         other.set_states(states)
         return other
+
+    def lose(self, runner: Runner) -> None:
+        """Drop states that were on a device which was lost."""
+        if self._runner is runner:
+            self._buffers, self._broken = None, _LOST
 
     def close(self) -> None:
         """Free the states; a closed session raises `StateError`."""

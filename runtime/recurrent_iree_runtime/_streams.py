@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ._coerce import coerce, shape_text
+from ._coerce import coerce, ready, shape_text
 from ._drivers._base import Buffer
 from ._entry_plan import EntryPlan
 from ._errors import ArgumentError, SignatureError, StateError
@@ -75,7 +75,7 @@ class Streams:
             if array.shape != leaf.shape:
                 raise SignatureError(f"the state {name!r} has shape {list(array.shape)}; expected "
                                      f"{shape_text(leaf.shape)}")  # fmt: skip
-            arrays.append(array)
+            arrays.append(ready(array, leaf))
         return runner.stream.to_device(arrays, state_specs(self.manifest, function))
 
     @staticmethod

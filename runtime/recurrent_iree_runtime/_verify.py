@@ -58,6 +58,7 @@ class VerifyReport:
 
 def verify(model: "Model") -> VerifyReport:
     """Run every golden call of the model's artifact on its device."""
+    model.runner()
     tensors = model.artifact.goldens()
     rows = tuple(_row(model, golden, tensors) for golden in model.manifest.goldens)
     return VerifyReport(model.name, model.device.name, rows)
@@ -96,6 +97,7 @@ def _outputs(model: "Model", golden: Golden, inputs: Sequence[np.ndarray]) -> li
         return _streamed(model, golden, arrays, inputs[len(leaves) :])
     dims = {**golden.dims, **plan.dims(arrays, leaves)}
     call = runner.call(plan.entry, plan.function(dims))
+    arrays = plan.ready(arrays)
     return plan.complete(call(arrays, ())[0], arrays)
 
 
