@@ -1,0 +1,23 @@
+"""The recurrence compiler: from the StableHLO of any cell to one kernel that runs all its steps.
+
+``try_fuse(module, composite, machine)`` gives a `FusedKernel` or a `Refusal`; ``splice`` puts the
+kernel in the place of the composite. The way through this package:
+
+    _parse      StableHLO -> Cell (values and operations as plain data)
+    _invariant  what no step changes moves out of the loop
+    _slices     each gate gets a product of its own
+    _batch      which axis is the batch
+    _stages     which values are stored, which loop computes them
+    _tiles      lanes, rows and registers of each loop, from what is known of the machine
+    _kernel     the body, by _evaluate (element-wise), _products and _reductions
+    _executable, _wrapper, _fuse   its surroundings, and putting it into the module
+"""
+
+from ._explain import KernelPlan as KernelPlan, StagePlan as StagePlan
+from ._fuse import (
+    FusedKernel as FusedKernel,
+    Refusal as Refusal,
+    splice as splice,
+    try_fuse as try_fuse,
+)
+from ._machine import Machine as Machine, known_machine as known_machine

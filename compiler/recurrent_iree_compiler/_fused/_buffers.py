@@ -1,0 +1,84 @@
+"""Memory of the kernel: bindings from outside and scratch rows of a workgroup."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from ._index import ROW, Affine
+from ._ir import Value, row_major
+from ._writer import storage_dtype
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A flat memref and how a tensor lies in it.
+
+    Attributes:
+        value: the tensor that it holds (for one step, if it holds all steps).
+        role: ``const``, ``init``, ``x``, ``state``, ``last``, ``y``, ``scratch`` or ``packed``.
+        index: number of the argument or result, where it has one.
+        length: elements of the whole memref.
+        shape: the tensor as it lies in memory; the batch axis is 1 where rows are kept apart.
+        batch: position of the batch axis, or ``None``.
+        own_rows: rows are those of this workgroup, `row_step` elements apart.
+    """
+
+    value: Value
+    role: str
+    index: int
+    length: int
+    shape: tuple[int, ...]
+    batch: int | None
+    own_rows: bool
+    row_step: int
+    name: str = ""
+    base: Affine = field(default_factory=Affine)
+
+    @property
+    def storage(self) -> str:
+        return storage_dtype(self.value.dtype)
+
+    @property
+    def type(self) -> str:
+        return f"memref<{self.length}x{self.storage}>"
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        strides = list(row_major(self.shape))
+        if self.batch is not None:
+            strides[self.batch] = self.row_step
+        return tuple(strides)
+
+    def at(self, index: tuple[Affine, ...]) -> Affine:
+        """The address of the element (or lanes) at `index`."""
+        total = self.base
+        for position, stride in zip(index, self.strides, strict=True):
+            total = total + position * stride
+        return total
+
+
+def outside(value: Value, role: str, index: int, batch: int | None, steps: int = 1) -> Buffer:
+    """A tensor of the caller, with all rows, and all steps if it is stacked."""
+    stride = row_major(value.shape)[batch] if batch is not None else 0
+    return Buffer(value, role, index, value.size * steps, value.shape, batch, False, stride)
+
+
+def inside(value: Value, role: str, index: int, batch: int | None, rows: int) -> Buffer:
+    """Scratch for the rows of one workgroup; states have room for two steps."""
+    shape = tuple(1 if a == batch else n for a, n in enumerate(value.shape))
+    step = math.prod(shape)
+    length = step * (rows if batch is not None else 1) * (2 if role == "state" else 1)
+    return Buffer(value, role, index, length, shape, batch, True, step)
+
+
+def index_of(value: Value, batch: int | None, lanes: list[Affine]) -> tuple[Affine, ...]:
+    """The full index of `value` from the index of its lanes (axes of size one left out)."""
+    given = iter(lanes)
+    index = []
+    for axis, size in enumerate(value.shape):
+        if axis == batch:
+            index.append(ROW)
+        else:
+            index.append(Affine() if size == 1 else next(given))
+    return tuple(index)

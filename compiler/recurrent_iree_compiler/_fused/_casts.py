@@ -1,0 +1,83 @@
+"""Conversions between element types, with the rounding and saturation of XLA."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._writer import compute_dtype, is_float
+
+if TYPE_CHECKING:
+    from ._elementwise import Lanes
+
+_BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64}
+# The largest float32 below the top of each integer type.
+_TOP_F32 = {"i8": 127.0, "i16": 32767.0, "i32": 2147483520.0, "i64": 9223371487098961920.0}
+_TOP_UNSIGNED = {"i8": 255.0, "i16": 65535.0, "i32": 4294967040.0, "i64": 18446742974197923840.0}
+
+
+def convert(lanes: Lanes, source: str, target: str, x: str) -> str:
+    """`x`, in registers as `source`, in registers as `target`."""
+    a, b = compute_dtype(source), compute_dtype(target)
+    if target in ("bf16", "f16"):
+        x = convert(lanes, source, "f32", x) if a != "f32" else x
+        return widen(lanes, target, narrow(lanes, target, x))
+    if target == "i1":
+        zero = lanes.constant(0, a)
+        return lanes.compare("une" if is_float(a) else "ne", a, x, zero)
+    if a == b:
+        return x
+    if is_float(a) and is_float(b):
+        return _cast(lanes, "arith.extf" if b == "f64" else "arith.truncf", a, b, x)
+    if is_float(a):
+        return _float_to_int(lanes, a, target, x)
+    unsigned = source.startswith("u") or source == "i1"
+    if is_float(b):
+        return _cast(lanes, "arith.uitofp" if unsigned else "arith.sitofp", a, b, x)
+    if _BITS[a] > _BITS[b]:
+        return _cast(lanes, "arith.trunci", a, b, x)
+    return _cast(lanes, "arith.extui" if unsigned else "arith.extsi", a, b, x)
+
+
+def narrow(lanes: Lanes, storage: str, x: str) -> str:
+    """`x` as it is stored: from its type in registers to `storage`."""
+    if storage in ("bf16", "f16"):
+        return _raw(lanes, "arith.truncf", "f32", storage, x)
+    if storage == "i1":
+        return _raw(lanes, "arith.extui", "i1", "i8", x)
+    return x
+
+
+def widen(lanes: Lanes, storage: str, x: str) -> str:
+    """`x` as it is in registers: from `storage` to its type in registers."""
+    if storage in ("bf16", "f16"):
+        return _raw(lanes, "arith.extf", storage, "f32", x)
+    if storage == "i1":
+        return lanes.compare("ne", "i8", x, lanes.constant(0, "i8"))
+    return x
+
+
+def _cast(lanes: Lanes, name: str, a: str, b: str, x: str) -> str:
+    return lanes.w.op(f"{name} {x} : {lanes.kind(a)} to {lanes.kind(b)}")
+
+
+def _raw(lanes: Lanes, name: str, a: str, b: str, x: str) -> str:
+    from ._writer import vector
+
+    return lanes.w.op(f"{name} {x} : {vector(a, lanes.count)} to {vector(b, lanes.count)}")
+
+
+def _float_to_int(lanes: Lanes, a: str, target: str, x: str) -> str:
+    """Towards zero; out of range saturates, NaN gives zero."""
+    b = compute_dtype(target)
+    unsigned = target.startswith("u")
+    top = (_TOP_UNSIGNED if unsigned else _TOP_F32)[b]
+    low = 0.0 if unsigned else -float(2 ** (_BITS[b] - 1))
+    high = lanes.constant(top, a)
+    clamped = lanes.op("arith.maximumf", a, x, lanes.constant(low, a))
+    clamped = lanes.op("arith.minimumf", a, clamped, high)
+    nan = lanes.compare("uno", a, x, x)
+    clamped = lanes.select(a, nan, lanes.constant(0, a), clamped)
+    number = _cast(lanes, "arith.fptoui" if unsigned else "arith.fptosi", a, b, clamped)
+    most = (2 ** _BITS[b] - 1) if unsigned else 2 ** (_BITS[b] - 1) - 1
+    over = lanes.compare("ogt", a, x, high)
+    return lanes.select(b, over, lanes.constant(most, b), number)

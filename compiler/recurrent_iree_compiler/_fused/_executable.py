@@ -1,0 +1,85 @@
+"""The text of the `stream.executable`: an export with its workgroups, and the kernel function."""
+
+from __future__ import annotations
+
+from ._buffers import Buffer
+from ._kernel import STACK, Kernel, aligned
+
+
+class Executable:
+    """What the kernel reads and writes, in the order of its bindings, and its text."""
+
+    def __init__(self, kernel: Kernel, name: str) -> None:
+        self.kernel = kernel
+        self.name = name
+        body = "\n".join(kernel.w.lines)
+        self.consts = [b for b in kernel.consts if f"{b.name}[" in body]
+        self.reads: list[Buffer] = [
+            *self.consts,
+            *(p.buffer for p in kernel.packs),
+            *kernel.inits,
+            *kernel.xs,
+        ]
+        self.writes: list[Buffer] = [*kernel.lasts, *kernel.ys]
+        self.on_stack = kernel.own_bytes() <= STACK
+        self.scratch_bytes = 0 if self.on_stack else kernel.own_bytes() * kernel.workgroups
+        self.text = self._text(body)
+
+    def _text(self, body: str) -> str:
+        names = [b.name[1:] for b in [*self.reads, *self.writes]]
+        names += [] if self.on_stack else ["own"]
+        arguments = ", ".join(f"%bind_{n}: !stream.binding" for n in names)
+        return f"""
+stream.executable private @{self.name} {{
+  stream.executable.export public @run workgroups() -> (index, index, index) {{
+    %one = arith.constant 1 : index
+    %count = arith.constant {self.kernel.workgroups} : index
+    stream.return %count, %one, %one : index, index, index
+  }}
+  builtin.module {{
+    func.func @run({arguments}) {{
+{self._head()}
+{body}
+      return
+    }}
+  }}
+}}
+"""
+
+    def _head(self) -> str:
+        kernel = self.kernel
+        zero = kernel.w.index(0)
+        lines = []
+        for buffer in [*self.reads, *self.writes]:
+            lines.append(_subspan(buffer.name, buffer.name[1:], zero, buffer.type))
+        if kernel.workgroups > 1:
+            step, last = kernel.w.index(kernel.rows), kernel.w.index(kernel.batch - kernel.rows)
+            lines.append("%group = hal.interface.workgroup.id[0] : index")
+            lines.append(f"%first = arith.muli %group, {step} : index")
+            lines.append(f"%row0 = arith.minui %first, {last} : index")
+        lines.extend(self._own_memory())
+        return "\n".join([*kernel.w.constants, *(f"  {line}" for line in lines)])
+
+    def _own_memory(self) -> list[str]:
+        kernel = self.kernel
+        lines = []
+        if self.on_stack:
+            for buffer in kernel.own:
+                lines.append(f"{buffer.name} = memref.alloca() alignment = 64 : {buffer.type}")
+            return lines
+        base = kernel.w.index(0)
+        if kernel.workgroups > 1:
+            size = kernel.w.index(kernel.own_bytes())
+            lines.append(f"%own = arith.muli %group, {size} : index")
+            base = "%own"
+        start = 0
+        for buffer in kernel.own:
+            offset = f"%at_{buffer.name[1:]}"
+            lines.append(f"{offset} = arith.addi {base}, {kernel.w.index(start)} : index")
+            lines.append(_subspan(buffer.name, "own", offset, buffer.type))
+            start += aligned(buffer)
+        return lines
+
+
+def _subspan(name: str, binding: str, offset: str, kind: str) -> str:
+    return f"{name} = stream.binding.subspan %bind_{binding}[{offset}] : !stream.binding -> {kind}"

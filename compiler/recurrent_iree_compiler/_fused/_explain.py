@@ -1,0 +1,137 @@
+"""What the planner did with one cell, for people and for the report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ._executable import Executable
+from ._kernel import Kernel, Made, aligned
+from ._stages import Loop
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One loop of a step.
+
+    Attributes:
+        level: what it waits for: it reads what loops of lower levels stored.
+        kind: ``map`` (element-wise work and the products it needs), ``reduce``, ``assemble``.
+        space: the sizes that it runs over, for each row if `per_row`.
+        operations: how often each operation is in it.
+        stores: the values that it stores, each with the reason.
+        lanes, rows: the tile.
+        reason: why this tile.
+        packed_bytes: weights that it streams in one step.
+    """
+
+    level: int
+    kind: str
+    space: tuple[int, ...]
+    per_row: bool
+    operations: dict[str, int]
+    stores: dict[str, str]
+    lanes: int
+    rows: int
+    reason: str
+    packed_bytes: int
+
+
+@dataclass(frozen=True)
+class KernelPlan:
+    """One kernel.
+
+    Attributes:
+        steps, reverse: the loop over time.
+        batch: rows in all; `workgroup_rows` of them share a workgroup.
+        stages: the loops of one step, in order.
+        buffers: memory of one workgroup in bytes, by name.
+        outside: operations moved out of the loop.
+        memory: where the memory of a workgroup is.
+    """
+
+    steps: int
+    reverse: bool
+    batch: int
+    workgroups: int
+    workgroup_rows: int
+    stages: tuple[StagePlan, ...]
+    buffers: dict[str, int]
+    outside: int
+    memory: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """The plan for a person."""
+        order = ", last step first" if self.reverse else ""
+        lines = [
+            f"one kernel, {self.steps} steps{order}, {self.batch} rows in {self.workgroups} "
+            f"workgroups of {self.workgroup_rows}",
+        ]
+        if self.outside:
+            lines.append(f"{self.outside} operations moved out of the loop")
+        total = sum(self.buffers.values())
+        parts = ", ".join(f"{name} {size} B" for name, size in self.buffers.items())
+        lines.append(f"{self.memory}: {total} B ({parts})")
+        for number, stage in enumerate(self.stages):
+            lines.extend(_stage_lines(number, stage))
+        return "\n".join(lines)
+
+
+def _stage_lines(number: int, stage: StagePlan) -> list[str]:
+    space = "x".join(map(str, stage.space)) or "1"
+    what = ", ".join(f"{count} {kind}" for kind, count in stage.operations.items()) or "copy"
+    lines = [
+        f"stage {number} (level {stage.level}): {stage.kind} over {space}"
+        + (" for each row" if stage.per_row else ""),
+        f"  {what}",
+        f"  tile: {stage.lanes or 1} lanes x {stage.rows} rows; {stage.reason}",
+    ]
+    if stage.packed_bytes:
+        lines.append(f"  streams {stage.packed_bytes} B of packed weights")
+    lines.extend(f"  stores {name}: {reason}" for name, reason in stage.stores.items())
+    return lines
+
+
+def explain(kernel: Kernel, executable: Executable) -> KernelPlan:
+    """The plan of an emitted kernel."""
+    return KernelPlan(
+        steps=kernel.cell.length,
+        reverse=kernel.cell.reverse,
+        batch=kernel.batch,
+        workgroups=kernel.workgroups,
+        workgroup_rows=kernel.rows,
+        stages=tuple(_stage(kernel, made) for made in kernel.made),
+        buffers={b.name[1:]: aligned(b) for b in kernel.own},
+        outside=len(kernel.cell.outside),
+        memory="on the stack" if executable.on_stack else "in a transient buffer",
+    )
+
+
+def _stage(kernel: Kernel, made: Made) -> StagePlan:
+    return StagePlan(
+        level=made.loop.level,
+        kind=made.loop.kind,
+        space=made.loop.space,
+        per_row=made.loop.rows,
+        operations=_operations(kernel, made.loop),
+        stores={
+            str(root.value): kernel.stages.reasons.get(root.value, "output")
+            for root in made.loop.roots
+        },
+        lanes=made.tile.lanes,
+        rows=made.tile.rows,
+        reason=made.tile.reason,
+        packed_bytes=sum(aligned(p.buffer) for p in made.packs),
+    )
+
+
+def _operations(kernel: Kernel, loop: Loop) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for op in kernel.cell.ops:
+        if any(v in loop.inside for v in op.results) and op.kind != "constant":
+            counts[op.kind] = counts.get(op.kind, 0) + 1
+    return counts

@@ -1,0 +1,306 @@
+"""The whole kernel: bindings, scratch, the loop over time, and the loops of one step in it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+from ._buffers import Buffer, index_of, inside, outside
+from ._carried import segments
+from ._evaluate import Block, Evaluator, Index, Names, NotVectorizable
+from ._index import Affine, variable
+from ._invariant import passed_through
+from ._ir import Cell, Value
+from ._machine import Machine
+from ._packing import Pack, Packer
+from ._products import Products
+from ._reductions import Reduction
+from ._stages import Loop, Root, Stages
+from ._tiles import Tile, choose_tile, workgroup_rows
+from ._writer import Writer, storage_dtype
+
+_BITS = {"i8": 32, "i16": 32, "i32": 32, "i64": 64, "f32": 32, "f64": 64, "bf16": 32, "f16": 32}
+STACK = 16 << 10
+
+
+@dataclass
+class Made:
+    """One loop as it was emitted, for the explanation."""
+
+    loop: Loop
+    tile: Tile
+    packs: list[Pack]
+
+
+class Kernel:
+    """Emits the body of the kernel for `cell`; afterwards its parts are there to be read."""
+
+    def __init__(self, cell: Cell, stages: Stages, machine: Machine) -> None:
+        self.cell = cell
+        self.stages = stages
+        self.machine = machine
+        self.w = Writer()
+        self.packs: list[Pack] = []
+        self.made: list[Made] = []
+        batch = {v.shape[a] for v, a in stages.batch.items()}
+        self.batch = batch.pop() if batch else 1
+        self.rows = workgroup_rows(self.batch, machine)
+        self.workgroups = -(-self.batch // self.rows)
+        self.kept = passed_through(cell)
+        self.targets: dict[Value, list[Buffer]] = defaultdict(list)
+        self.homes: dict[Value, Buffer] = {}
+        self.first_row = variable("%row0") if self.workgroups > 1 else Affine()
+        self._bind()
+        self._emit()
+
+    def _bind(self) -> None:
+        cell, stages = self.cell, self.stages
+        batch = stages.batch.get
+        time = variable("%time")
+        parity, other = variable("%now"), variable("%next")
+        self.consts = [outside(v, "const", n, batch(v)) for n, v in enumerate(cell.consts)]
+        self.states, self.inits, self.lasts, self.nexts = [], [], [], []
+        for n, value in enumerate(cell.carry):
+            if n in self.kept:
+                continue
+            self.inits.append(outside(value, "init", n, batch(value)))
+            self.lasts.append(outside(value, "last", n, batch(value)))
+            state = inside(value, "state", n, batch(value), self.rows)
+            after = inside(value, "state", n, batch(value), self.rows)
+            state.name = after.name = f"%state{n}"
+            state.base, after.base = parity * (state.length // 2), other * (state.length // 2)
+            self.states.append(state)
+            self.nexts.append(after)
+            self.targets[cell.carry_out[n]].append(after)
+        self.xs = [outside(v, "x", n, batch(v), cell.length) for n, v in enumerate(cell.xs)]
+        self.ys = [outside(v, "y", n, batch(v), cell.length) for n, v in enumerate(cell.ys)]
+        for buffer in [*self.xs, *self.ys]:
+            buffer.base = time * buffer.value.size
+        for buffer, value in zip(self.ys, cell.ys, strict=True):
+            self.targets[value].append(buffer)
+        self.homes.update({b.value: b for b in [*self.consts, *self.states, *self.xs]})
+        self.scratch = []
+        for value in stages.reasons:
+            after = [b for b in self.targets[value] if b.role == "state"]
+            if after:
+                self.homes[value] = after[0]
+                continue
+            buffer = inside(value, "scratch", len(self.scratch), batch(value), self.rows)
+            buffer.name = f"%scratch{buffer.index}"
+            self.scratch.append(buffer)
+            self.targets[value].append(buffer)
+            self.homes[value] = buffer
+        for buffer in [*self.consts, *self.inits, *self.lasts, *self.xs, *self.ys]:
+            buffer.name = f"%{buffer.role}{buffer.index}"
+
+    @property
+    def own(self) -> list[Buffer]:
+        """What a workgroup has for itself."""
+        return [*self.states, *self.scratch]
+
+    def own_bytes(self) -> int:
+        """Bytes of one workgroup, each buffer at a multiple of 64."""
+        return sum(aligned(b) for b in self.own)
+
+    def _emit(self) -> None:
+        w, steps = self.w, self.cell.length
+        for init, state in zip(self.inits, self.states, strict=True):
+            self._copy(init, state, Affine())
+        zero, one, count = w.index(0), w.index(1), w.index(steps)
+        w.line(f"scf.for %t = {zero} to {count} step {one} {{")
+        with w.scope():
+            w.line(f"%now = arith.remui %t, {w.index(2)} : index")
+            w.line(f"%next = arith.subi {one}, %now : index")
+            if self.cell.reverse:
+                w.line(f"%time = arith.subi {w.index(steps - 1)}, %t : index")
+            else:
+                w.line(f"%time = arith.addi %t, {zero} : index")
+            for loop in self.stages.loops:
+                self._loop(loop)
+        w.line("}")
+        for state, last in zip(self.states, self.lasts, strict=True):
+            self._copy(state, last, Affine(state.length // 2 * (steps % 2)))
+
+    def _copy(self, source: Buffer, target: Buffer, base: Affine) -> None:
+        """The rows of this workgroup from `source` to `target`; `base` is that of the state."""
+        value = source.value
+        space = self.stages.lane_shape(value)
+        tile = self._tile(value, space, 0)
+        saved = source.base, target.base
+        state = source if source.role == "state" else target
+        state.base = base
+
+        def body(ev: Evaluator, lanes: list[Affine]) -> None:
+            index = index_of(value, self.stages.batch.get(value), lanes)
+            ev.write(target, target.at(index), ev.read(source, source.at(index)))
+
+        self._nest(None, space, self.stages.has_rows(value), tile, body, Packer([], 0, 1))
+        source.base, target.base = saved
+
+    def _loop(self, loop: Loop) -> None:
+        """Emit one loop in vectors, or element by element where its lanes do not allow vectors."""
+        w = self.w
+        lines, packs = len(w.lines), len(self.packs)
+        tile = self._loop_tile(loop)
+        try:
+            self._emit_loop(loop, tile)
+        except NotVectorizable as reason:
+            del w.lines[lines:], self.packs[packs:]
+            tile = Tile(0, 1, tile.sums, f"element by element: {reason}")
+            self._emit_loop(loop, tile)
+        self.made.append(Made(loop, tile, self.packs[packs:]))
+
+    def _loop_tile(self, loop: Loop) -> Tile:
+        value = loop.roots[0].value
+        if loop.kind == "reduce":
+            native = self._tile(value, loop.space, 0)
+            rows = min(self.rows, 4) if loop.rows else 1
+            return Tile(native.lanes, rows, 0, "reduction: lanes first, then across them")
+        if loop.kind == "assemble":
+            return self._tile(value, loop.space, 0)
+        return self._tile(value, loop.space, self._sums(loop))
+
+    def _tile(self, value: Value, space: tuple[int, ...], sums: int) -> Tile:
+        if not space:
+            return Tile(0, 4 if sums and self.stages.has_rows(value) else 1, sums, "one element")
+        rows = self.rows if self.stages.has_rows(value) else 1
+        bits = _BITS[storage_dtype(value.dtype)]
+        return choose_tile(self.machine, bits, sums, rows, space[-1])
+
+    def _sums(self, loop: Loop) -> int:
+        """How many products with lanes run at once in `loop`."""
+        block = self._block(Affine(), 1)
+        ev = Evaluator(self.w, self.stages, self.homes, loop, block, 2)
+        lanes = [variable(f"%axis{n}") for n in range(len(loop.space))]
+        if lanes:
+            lanes[-1] = lanes[-1] + Affine(lane=1)
+        try:
+            wanted = ev.collect(lambda: self._ask(ev, loop, lanes))
+        except NotVectorizable:
+            return 0
+        sizes = Counter(
+            tuple(op.operands[0].shape[a] for a in op.attrs["lhs_contract"]) for op, _ in wanted
+        )
+        return max(sizes.values(), default=0)
+
+    def _ask(self, ev: Evaluator, loop: Loop, lanes: list[Affine]) -> None:
+        for root in loop.roots:
+            ev.get(root.value, index_of(root.value, self.stages.batch.get(root.value), lanes))
+
+    def _emit_loop(self, loop: Loop, tile: Tile) -> None:
+        if loop.kind == "reduce":
+            self._reduce(loop, tile)
+        elif loop.kind == "assemble":
+            for root in loop.roots:
+                self._assemble(root, tile)
+        else:
+            self._map(loop, tile)
+
+    def _map(self, loop: Loop, tile: Tile) -> None:
+        packer = Packer(self.packs, len(self.made), self.machine.lanes(32))
+
+        def body(ev: Evaluator, lanes: list[Affine]) -> None:
+            wanted = ev.collect(lambda: self._ask(ev, loop, lanes))
+            Products(ev, packer).emit(wanted)
+            for root in loop.roots:
+                batch = self.stages.batch.get(root.value)
+                index = index_of(root.value, batch, lanes)
+                self._store(ev, root.value, index, ev.get(root.value, index))
+
+        self._nest(loop, loop.space, loop.rows, tile, body, packer)
+
+    def _store(self, ev: Evaluator, value: Value, index: Index, names: Names) -> None:
+        for target in self.targets[value]:
+            ev.write(target, target.at(index), names)
+
+    def _reduce(self, loop: Loop, tile: Tile) -> None:
+        op = loop.roots[0].op
+        assert op is not None
+
+        def body(ev: Evaluator, lanes: list[Affine]) -> None:
+            Reduction(ev, op, tile.lanes, self._store).emit()
+
+        self._row_blocks(loop, loop.rows, tile, lambda ev: body(ev, []), 0)
+
+    def _assemble(self, root: Root, tile: Tile) -> None:
+        """A value put together from parts: each part is copied to its place."""
+        op = root.op
+        assert op is not None
+        parts: list[tuple[Value, tuple[int, ...]]] = []
+        rank = len(root.value.shape)
+        if op.kind == "concatenate":
+            start = 0
+            for operand in op.operands:
+                parts.append(
+                    (operand, tuple(start if a == op.attrs["dim"] else 0 for a in range(rank)))
+                )
+                start += operand.shape[op.attrs["dim"]]
+        else:
+            self._part(root.value, op.operands[1], (0,) * rank, fill=True)
+            parts.append((op.operands[0], op.attrs["low"]))
+        for operand, starts in parts:
+            self._part(root.value, operand, starts, fill=False)
+
+    def _part(self, whole: Value, part: Value, starts: tuple[int, ...], fill: bool) -> None:
+        shape = whole if fill else part
+        batch = self.stages.batch.get(whole)
+        space = tuple(n for a, n in enumerate(shape.shape) if a != batch and n != 1)
+        tile = self._tile(whole, space, 0)
+
+        def body(ev: Evaluator, lanes: list[Affine]) -> None:
+            index = index_of(shape, batch, lanes)
+            names = ev.get(part, () if fill else index)
+            there = tuple(i.plus(s) for i, s in zip(index, starts, strict=True))
+            self._store(ev, whole, there, names)
+
+        self._nest(None, space, self.stages.has_rows(whole), tile, body, Packer([], 0, 1))
+
+    def _nest(self, loop, space, rows, tile, body, packer) -> None:
+        """Loops over `space` (the last axis in tiles), in them over blocks of rows, then `body`."""
+        packer.sizes = space
+
+        def outer(axis: int, lanes: list[Affine]) -> None:
+            if axis < len(space) - (1 if tile.lanes else 0):
+                with self.w.loop(space[axis]) as i:
+                    packer.axes.update({name: axis for name, _ in i.terms})
+                    outer(axis + 1, [*lanes, i])
+            elif not tile.lanes or not space:
+                self._row_blocks(loop, rows, tile, lambda ev: body(ev, lanes), 0)
+            else:
+                inner(lanes)
+
+        def inner(lanes: list[Affine]) -> None:
+            packer.segments = segments(space[-1], tile.lanes)
+            for part in packer.segments:
+                with self.w.loop(part.tiles) as n:
+                    packer.segment, packer.tile = part, n
+                    place = n * part.lanes + Affine(part.start, lane=1)
+                    self._row_blocks(
+                        loop, rows, tile, lambda ev, p=place: body(ev, [*lanes, p]), part.lanes
+                    )
+
+        with self.w.scope():
+            outer(0, [])
+
+    def _row_blocks(self, loop, rows, tile, body, lanes) -> None:
+        total = self.rows if rows else 1
+        size = min(tile.rows, total)
+        whole, rest = divmod(total, size)
+        with self.w.loop(whole) as n:
+            self._at_rows(loop, self._block(n * size, size), body, lanes)
+        if rest:
+            with self.w.scope():
+                self._at_rows(loop, self._block(Affine(whole * size), rest), body, lanes)
+
+    def _at_rows(self, loop, block, body, lanes) -> None:
+        body(Evaluator(self.w, self.stages, self.homes, loop, block, lanes))
+
+    def _block(self, first: Affine, size: int) -> Block:
+        local = tuple(first.plus(r) for r in range(size))
+        return Block(local, tuple(self.first_row + row for row in local))
+
+
+def aligned(buffer: Buffer) -> int:
+    """The bytes of `buffer`, rounded up to a cache line."""
+    size = {"i8": 1, "i16": 2, "bf16": 2, "f16": 2, "i64": 8, "f64": 8}.get(buffer.storage, 4)
+    return -(-buffer.length * size // 64) * 64

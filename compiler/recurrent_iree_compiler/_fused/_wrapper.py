@@ -1,0 +1,198 @@
+"""The function around the kernel: packs weights, dispatches, and restores the types of results.
+
+It takes the values that the kernel reads (constants, weights, first states, step inputs) and gives
+the last states and the step outputs. IREE evaluates the packing once if the weights are constants
+or immutable parameters.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ._executable import Executable
+from ._ir import Value
+from ._packing import Gate, Pack
+from ._writer import storage_dtype
+
+
+def tensor(shape: tuple[int, ...], dtype: str) -> str:
+    """The text of a tensor type."""
+    return f"tensor<{''.join(f'{n}x' for n in shape)}{dtype}>"
+
+
+class Wrapper:
+    """The text of the function and the values that it takes."""
+
+    def __init__(self, executable: Executable, name: str) -> None:
+        self.executable = executable
+        self.name = name
+        self.lines: list[str] = []
+        self.counter = 0
+        self.names: dict[tuple[str, Value], str] = {}
+        kernel = executable.kernel
+        cell = kernel.cell
+        weights = dict.fromkeys(g.value for p in kernel.packs for g in p.gates)
+        self.fixed = list(dict.fromkeys([*(b.value for b in executable.consts), *weights]))
+        self.carries = [b.index for b in kernel.inits]
+        arguments = []
+        for kind, values, steps in (
+            ("const", self.fixed, None),
+            ("init", [cell.carry[n] for n in self.carries], None),
+            ("x", cell.xs, cell.length),
+        ):
+            for value in values:
+                name_ = self.fresh()
+                shape = value.shape if steps is None else (steps, *value.shape)
+                arguments.append((name_, tensor(shape, value.dtype)))
+                self.names[kind, value] = self._stored(name_, shape, value.dtype)
+        self.results = [
+            *((cell.carry[n].shape, cell.carry[n].dtype) for n in self.carries),
+            *(((cell.length, *v.shape), v.dtype) for v in cell.ys),
+        ]
+        self.text = self._text(arguments)
+
+    def fresh(self) -> str:
+        self.counter += 1
+        return f"%{self.counter}"
+
+    def _op(self, text: str) -> str:
+        name = self.fresh()
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def _stored(self, name: str, shape: tuple[int, ...], dtype: str) -> str:
+        """`name` with the element type that the kernel has in memory."""
+        target = storage_dtype(dtype)
+        if target == dtype:
+            return name
+        kind = "convert" if dtype == "i1" else "bitcast_convert"
+        types = f"({tensor(shape, dtype)}) -> {tensor(shape, target)}"
+        return self._op(f"stablehlo.{kind} {name} : {types}")
+
+    def _restored(self, name: str, shape: tuple[int, ...], dtype: str) -> str:
+        source = storage_dtype(dtype)
+        if source == dtype:
+            return name
+        if dtype != "i1":
+            types = f"({tensor(shape, source)}) -> {tensor(shape, dtype)}"
+            return self._op(f"stablehlo.bitcast_convert {name} : {types}")
+        zero = self._op(f"stablehlo.constant dense<0> : {tensor(shape, source)}")
+        types = f"({tensor(shape, source)}, {tensor(shape, source)}) -> {tensor(shape, dtype)}"
+        return self._op(f"stablehlo.compare NE, {name}, {zero}, SIGNED : {types}")
+
+    def _text(self, arguments: list[tuple[str, str]]) -> str:
+        executable = self.executable
+        operands, kinds = [], []
+        for buffer in executable.reads:
+            if buffer.role == "packed":
+                pack = next(p for p in executable.kernel.packs if p.buffer is buffer)
+                operands.append(self._pack(pack))
+                kinds.append(tensor((buffer.length,), buffer.storage))
+                continue
+            operands.append(self.names[buffer.role, buffer.value])
+            shape = buffer.value.shape
+            shape = (executable.kernel.cell.length, *shape) if buffer.role == "x" else shape
+            kinds.append(tensor(shape, buffer.storage))
+        outs = [tensor(shape, storage_dtype(dtype)) for shape, dtype in self.results]
+        if not executable.on_stack:
+            outs.append(tensor((executable.scratch_bytes,), "i8"))
+        result = self.fresh()
+        count = f":{len(outs)}" if len(outs) > 1 else ""
+        self.lines.append(
+            f"  {result}{count} = flow.dispatch @{executable.name}::@run({', '.join(operands)}) : "
+            f"({', '.join(kinds)}) -> ({', '.join(outs)})"
+        )
+        names = [f"{result}#{n}" if count else result for n in range(len(self.results))]
+        back = [self._restored(n, *r) for n, r in zip(names, self.results, strict=True)]
+        types = ", ".join(tensor(*r) for r in self.results)
+        head = ", ".join(f"{n}: {t}" for n, t in arguments)
+        body = "\n".join(self.lines)
+        return (
+            f"func.func private @{self.name}({head}) -> ({types}) {{\n{body}\n"
+            f"  return {', '.join(back)} : {types}\n}}\n"
+        )
+
+    def _pack(self, pack: Pack) -> str:
+        """One flat tensor: ``[outer][tiles][contracted][gates][lanes]`` for each segment."""
+        dtype = pack.buffer.storage
+        parts, sizes = [], []
+        for segment, _ in pack.parts:
+            span = segment.tiles * segment.lanes
+            gates = [self._gate(pack, g, segment.start, span) for g in pack.gates]
+            outer = tuple(size for _, size in pack.outer)
+            inner = (segment.tiles, segment.lanes, math.prod(pack.contract))
+            rank = len(outer)
+            order = (*range(rank), rank, rank + 2, rank + 1)
+            made = []
+            for name in gates:
+                name = self._reshape(name, (*outer, span, inner[2]), (*outer, *inner), dtype)
+                name = self._transpose(name, (*outer, *inner), order, dtype)
+                shape = (*outer, inner[0], inner[2], inner[1])
+                made.append(self._reshape(name, shape, (*shape[:-1], 1, shape[-1]), dtype))
+            shape = (*outer, inner[0], inner[2], 1, inner[1])
+            whole = self._concatenate(made, [shape] * len(made), rank + 2, dtype)
+            total = math.prod(shape) * len(made)
+            shape = (*shape[:-2], len(made), shape[-1])
+            parts.append(self._reshape(whole, shape, (total,), dtype))
+            sizes.append((total,))
+        return self._concatenate(parts, sizes, 0, dtype)
+
+    def _gate(self, pack: Pack, gate: Gate, start: int, span: int) -> str:
+        """The window of one weight as ``[outer][lanes][contracted]``."""
+        dtype = pack.buffer.storage
+        name, shape = self.names["const", gate.value], gate.value.shape
+        sizes = dict(pack.outer)
+        window = []
+        for (kind, number), first in zip(gate.axes, gate.starts, strict=True):
+            extent = {
+                "fixed": 1,
+                "lane": span,
+                "contract": pack.contract[number] if kind == "contract" else 0,
+                "loop": sizes.get(number, 0),
+            }[kind]
+            first += start if kind == "lane" else 0
+            window.append((first, first + extent))
+        name = self._slice(name, shape, window, dtype)
+        shape = tuple(b - a for a, b in window)
+        loops = [(kind, number) for kind, number in gate.axes if kind == "loop"]
+        order = [gate.axes.index(("loop", n)) for n, _ in pack.outer if ("loop", n) in loops]
+        order += [gate.axes.index(("lane", 0))]
+        order += [gate.axes.index(("contract", n)) for n in range(len(pack.contract))]
+        order += [a for a, (kind, _) in enumerate(gate.axes) if kind == "fixed"]
+        name = self._transpose(name, shape, tuple(order), dtype)
+        shape = tuple(shape[a] for a in order)
+        target = (*(size for _, size in pack.outer), span, math.prod(pack.contract))
+        return self._reshape(name, shape, target, dtype)
+
+    def _slice(self, name, shape, window, dtype) -> str:
+        target = tuple(b - a for a, b in window)
+        if target == shape:
+            return name
+        ranges = ", ".join(f"{a}:{b}" for a, b in window)
+        types = f"({tensor(shape, dtype)}) -> {tensor(target, dtype)}"
+        return self._op(f"stablehlo.slice {name} [{ranges}] : {types}")
+
+    def _transpose(self, name, shape, order, dtype) -> str:
+        if tuple(order) == tuple(range(len(shape))):
+            return name
+        target = tuple(shape[a] for a in order)
+        types = f"({tensor(shape, dtype)}) -> {tensor(target, dtype)}"
+        dims = ", ".join(map(str, order))
+        return self._op(f"stablehlo.transpose {name}, dims = [{dims}] : {types}")
+
+    def _reshape(self, name, shape, target, dtype) -> str:
+        if shape == target:
+            return name
+        types = f"({tensor(shape, dtype)}) -> {tensor(target, dtype)}"
+        return self._op(f"stablehlo.reshape {name} : {types}")
+
+    def _concatenate(self, names, shapes, dim, dtype) -> str:
+        if len(names) == 1:
+            return names[0]
+        target = list(shapes[0])
+        target[dim] = sum(s[dim] for s in shapes)
+        types = ", ".join(tensor(s, dtype) for s in shapes)
+        return self._op(
+            f"stablehlo.concatenate {', '.join(names)}, dim = {dim} : "
+            f"({types}) -> {tensor(tuple(target), dtype)}"
+        )
