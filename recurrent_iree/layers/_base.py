@@ -90,10 +90,14 @@ class Layer(PureFace, InboundNodes, KeepsLosses):
 
     def build(self, input_shape: Any) -> None:
         """Create the weights for inputs of ``input_shape`` (batch included, None where unknown)."""
-        unbuilt = any(not layer.built for layer in self._sublayers())
+        if any(not layer.built for layer in self._sublayers()):
+            # The call below must not build again, nor leave a half-built layer that seems built.
+            self.built = True
+            try:
+                abstract_build(self, input_shape)
+            finally:
+                self.built = all(layer.built for layer in self._sublayers())
         self.built = True
-        if unbuilt:
-            abstract_build(self, input_shape)
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the outputs from ``(inputs, **options)``; subclasses say how."""
