@@ -60,27 +60,27 @@ def compile_command(
     name = name or program.rpartition(":")[2].replace(".", "_")
     output = output or Path(f"{name}.riree")
     found, parsed = load_program(program), [parse_spec(text) for text in specs]
-    console = Console(stderr=True, quiet=quiet, highlight=False)
-    with _Bars(console, targets) as bars:
+    with TargetBars(targets, quiet) as bars:
         artifact = compile_program(found, *parsed, targets=targets, name=name, progress=bars.show)
     artifact.save(output)
     if not quiet:
         click.echo(f"{output}  {size_text(artifact.size)}  {', '.join(targets)}")
 
 
-class _Bars(Progress):
+class TargetBars(Progress):
     """One bar for each target: planned, compiled, verified."""
 
     STEPS = {"plan": 0, "compile": 1, "cached": 2, "verify": 2, "verified": 3}
 
-    def __init__(self, console: Console, targets: tuple[str, ...]) -> None:
+    def __init__(self, targets: tuple[str, ...], quiet: bool) -> None:
+        console = Console(stderr=True, highlight=False)
         super().__init__(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[stage]}"),
             TimeElapsedColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=quiet or not console.is_terminal,
         )
         self._rows: dict[str, TaskID] = {
             parse_target(target).name: self.add_task(target, total=3, stage="waits")

@@ -11,6 +11,7 @@ from ._bench import bench
 from ._compile import compile_command
 from ._devices import devices
 from ._inspect import inspect
+from ._recompile import recompile
 from ._run import run
 from ._verify import verify
 
@@ -45,5 +46,5 @@ def main() -> None:
     """
 
 
-for command in (compile_command, run, inspect, verify, bench, devices):
+for command in (compile_command, recompile, run, inspect, verify, bench, devices):
     main.add_command(command)

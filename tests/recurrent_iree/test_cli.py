@@ -88,6 +88,21 @@ def test_compile_default_output_is_the_name(folder, monkeypatch):
     assert rt.read(folder / "nested_double.riree").manifest.name == "nested_double"
 
 
+def test_recompile_gives_the_same_file(folder, artifact):
+    output = folder / "recompiled.riree"
+    result = call("recompile", artifact, "-o", output)
+    assert result.exit_code == 0, result.output
+    assert output.read_bytes() == artifact.read_bytes()
+
+
+def test_recompile_for_another_target(folder, artifact):
+    output = folder / "portable.riree"
+    result = call("recompile", artifact, "--target", "vmvx", "-o", output, "--quiet")
+    assert result.exit_code == 0, result.output
+    assert [module.target for module in rt.read(output).manifest.modules] == ["vmvx"]
+    assert call("verify", output, "--device", "vmvx").exit_code == 0
+
+
 def test_run(folder, artifact):
     output = folder / "y.npy"
     result = call("run", artifact, "--input", folder / "x.npy", "--output", output)
