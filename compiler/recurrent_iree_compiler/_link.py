@@ -160,7 +160,7 @@ def _wrapper(symbol: str, weights: list[Value], signature: Signature) -> str:
         lines.append(f'  %w{i} = util.global.load @"weight${i}" : {weight.edge}')
         operands.append(_convert(lines, f"%w{i}", weight.edge, weight.inner))
     for i, value in enumerate(signature.arguments):
-        lines.append(f"  %b{i} = util.optimization_barrier %a{i} : {value.edge}")
+        lines.append(f"  %b{i} = stablehlo.optimization_barrier %a{i} : {value.edge}")
         operands.append(_convert(lines, f"%b{i}", value.edge, value.inner))
     names = [f"%r{i}" for i in range(len(signature.results))]
     takes = ", ".join(v.inner for v in (*weights, *signature.arguments))

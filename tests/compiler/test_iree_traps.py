@@ -1,0 +1,248 @@
+"""What IREE 3.13 does wrong and what the design does about it.
+
+Each test asserts that the wrong behaviour still shows, so that a new IREE that repairs it fails
+here and says which decision can go. A trap that could kill the process runs in one of its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from recurrent_iree_compiler import BuildOptions, build, parse_target
+from recurrent_iree_compiler._iree_compile import COMMON_FLAGS
+from recurrent_iree_compiler._tools import find_tool
+from recurrent_iree_runtime import Leaf
+
+from compiler import programs
+
+SEARCH = os.pathsep.join(p for p in sys.path if p)
+
+# Runs the function "f" of a module on one device and prints its results as JSON.
+_RUN = """
+import json, sys
+import iree.runtime as rt
+import numpy as np
+path, driver, script = sys.argv[1:4]
+config = rt.Config(driver)
+context = rt.SystemContext(config=config)
+module = rt.VmModule.copy_buffer(context.instance, open(path, "rb").read())
+context.add_vm_module(module)
+f = context.modules[module.name]["f"]
+device = config.device
+exec(script)
+"""
+
+
+def run(tmp_path, text, script, target="cpu", driver="local-sync", flags=None):
+    """The JSON that `script` prints, or an answer that starts with "failed:"."""
+    source, output = tmp_path / "trap.mlir", tmp_path / "trap.vmfb"
+    source.write_text(text)
+    flags = (*COMMON_FLAGS, *(parse_target(target).flags if flags is None else flags))
+    command = [str(find_tool("iree-compile")), str(source), *flags, "-o", str(output)]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if made.returncode != 0:
+        return f"failed: compiler: {made.stderr[:300]}"
+    done = subprocess.run(
+        [sys.executable, "-c", _RUN, str(output), driver, script],
+        env={**os.environ, "PYTHONPATH": SEARCH},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if done.returncode != 0:
+        return f"failed: {done.returncode}: {done.stderr[-300:]}"
+    return json.loads(done.stdout)
+
+
+def still(shows, decision):
+    assert shows, f"IREE fixed it: revisit {decision}"
+
+
+_UPDATE = """
+func.func public @f(%h: tensor<4xf32>) -> (tensor<4xf32>, RESULT) {
+  %c = stablehlo.constant dense<9.0> : tensor<1xf32>
+  %i = stablehlo.constant dense<1> : tensor<i32>
+  %u = stablehlo.dynamic_update_slice %h, %c, %i
+    : (tensor<4xf32>, tensor<1xf32>, tensor<i32>) -> tensor<4xf32>
+  BODY
+  return %u, %r : tensor<4xf32>, RESULT
+}
+"""
+_RESHAPED = "%r = stablehlo.reshape %h : (tensor<4xf32>) -> tensor<2x2xf32>"
+
+
+def test_an_update_writes_into_the_buffer_of_the_caller(tmp_path):
+    """Issue iree#16168. Decision: a state that was passed is consumed."""
+    text = _UPDATE.replace("BODY", "%r = stablehlo.abs %u : tensor<4xf32>")
+    script = (
+        "given = rt.asdevicearray(device, np.zeros(4, np.float32)); f(given)\n"
+        "print(json.dumps(np.asarray(given.to_host()).tolist()))"
+    )
+    answer = run(tmp_path, text.replace("RESULT", "tensor<4xf32>"), script)
+    still(answer == [0, 9, 0, 0], "consumed states in the runtime (docs/decisions.md)")
+
+
+def test_an_argument_that_is_returned_shows_the_update(tmp_path):
+    """Decision: arguments pass a barrier in the wrapper; an output that is an input is copied."""
+    text = _UPDATE.replace("BODY", _RESHAPED).replace("RESULT", "tensor<2x2xf32>")
+    script = "print(json.dumps(f(np.zeros(4, np.float32))[1].to_host().tolist()))"
+    answer = run(tmp_path, text, script)
+    still(answer == [[0, 9], [0, 0]], "the barriers in _link._wrapper and Leaf.from_input")
+
+
+@pytest.mark.parametrize(
+    "target", ["cpu", "vmvx", pytest.param("vulkan:llvmpipe", marks=pytest.mark.vulkan)]
+)
+def test_our_wrapper_makes_it_right(target):
+    text = _UPDATE.replace("BODY", _RESHAPED).replace("RESULT", "tensor<2x2xf32>")
+    from recurrent_iree_compiler import GoldenCase
+
+    given = np.array([1, 2, 3, 4], np.float32)
+    updated = np.array([1, 9, 3, 4], np.float32)
+    golden = GoldenCase("main", {}, (given,), (updated, given.reshape(2, 2)), 0.0, 0.0)
+    leaves = (Leaf("u", (4,), "float32"), Leaf("r", (2, 2), "float32"))
+    program = programs.text_program(
+        text.replace("@f", "@main"), (Leaf("h", (4,), "float32"),), leaves, [golden]
+    )
+    artifact = build(program, [target], options=BuildOptions(cache=False))
+    assert artifact.report()["targets"][0]["verification"]["status"] == "verified"
+
+
+_DYNAMIC_BATCH = """
+func.func public @f(%a: tensor<?x4xf32>, %b: tensor<?x4xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>) {
+  %zero = stablehlo.constant dense<0> : tensor<i32>
+  %one = stablehlo.constant dense<1> : tensor<i32>
+  %n = stablehlo.constant dense<3> : tensor<i32>
+  %r:3 = stablehlo.while(%i = %zero, %x = %a, %y = %b)
+      : tensor<i32>, tensor<?x4xf32>, tensor<?x4xf32>
+  cond {
+    %c = stablehlo.compare LT, %i, %n : (tensor<i32>, tensor<i32>) -> tensor<i1>
+    stablehlo.return %c : tensor<i1>
+  } do {
+    %j = stablehlo.add %i, %one : tensor<i32>
+    %s = stablehlo.add %x, %y : tensor<?x4xf32>
+    %t = stablehlo.multiply %y, %s : tensor<?x4xf32>
+    %u = stablehlo.tanh %t : tensor<?x4xf32>
+    stablehlo.return %j, %s, %u : tensor<i32>, tensor<?x4xf32>, tensor<?x4xf32>
+  }
+  return %r#1, %r#2 : tensor<?x4xf32>, tensor<?x4xf32>
+}
+"""
+
+
+def test_a_dynamic_batch_in_a_loop_is_wrong(tmp_path):
+    """Decision: batch is static per compiled function."""
+    script = (
+        "a, b = np.full((3, 4), 0.5, np.float32), np.full((3, 4), 0.25, np.float32)\n"
+        "given = [r.to_host().tolist() for r in f(a, b)]\n"
+        "for _ in range(3): a, b = a + b, np.tanh(b * (a + b))\n"
+        "errors = [float(np.abs(np.array(g) - e).max()) for g, e in zip(given, (a, b))]\n"
+        "print(json.dumps(max(errors)))"
+    )
+    answer = run(tmp_path, _DYNAMIC_BATCH, script)
+    wrong = isinstance(answer, str) or not answer < 1e-3
+    still(wrong, "static batches (_plan._safety.check_loops)")
+
+
+_DATA_DEPENDENT = """
+func.func public @f(%a: tensor<4xf32>, %b: tensor<4xf32>) -> (tensor<4xf32>, tensor<4xf32>) {
+  %zero = stablehlo.constant dense<0.0> : tensor<f32>
+  %limit = stablehlo.constant dense<10.0> : tensor<f32>
+  %r:2 = stablehlo.while(%x = %a, %y = %b) : tensor<4xf32>, tensor<4xf32>
+  cond {
+    %s = stablehlo.reduce(%x init: %zero) applies stablehlo.add across dimensions = [0]
+      : (tensor<4xf32>, tensor<f32>) -> tensor<f32>
+    %c = stablehlo.compare LT, %s, %limit : (tensor<f32>, tensor<f32>) -> tensor<i1>
+    stablehlo.return %c : tensor<i1>
+  } do {
+    %s = stablehlo.add %x, %y : tensor<4xf32>
+    %t = stablehlo.multiply %y, %y : tensor<4xf32>
+    stablehlo.return %s, %t : tensor<4xf32>, tensor<4xf32>
+  }
+  return %r#0, %r#1 : tensor<4xf32>, tensor<4xf32>
+}
+"""
+
+
+def test_a_while_loop_whose_condition_depends_on_data_fails(tmp_path):
+    """Decision: such loops are refused; raw_rnn is a bounded masked scan."""
+    script = (
+        "a, b = np.full(4, 0.5, np.float32), np.full(4, 1.5, np.float32)\n"
+        "given = [r.to_host().tolist() for r in f(a, b)]\n"
+        "while a.sum() < 10: a, b = a + b, b * b\n"
+        "print(json.dumps([float(np.abs(np.array(g) - e).max()) for g, e in zip(given, (a, b))]))"
+    )
+    answer = run(tmp_path, _DATA_DEPENDENT, script)
+    wrong = isinstance(answer, str) or max(answer) > 1e-3
+    still(wrong, "the refusal of data-dependent loops (_plan._safety.check_loops)")
+
+
+@pytest.mark.vulkan
+def test_to_host_fails_on_vulkan(tmp_path):
+    """Decision: the runtime copies through a staging buffer of its own."""
+    text = "func.func public @f(%x: tensor<3xf32>) -> tensor<3xf32> {\n"
+    text += "%y = stablehlo.abs %x : tensor<3xf32>\nreturn %y : tensor<3xf32>\n}"
+    script = (
+        "try: f(np.zeros(3, np.float32)).to_host(); print(json.dumps('works'))\n"
+        "except Exception as error: print(json.dumps(str(error)))"
+    )
+    answer = run(tmp_path, text, script, "vulkan:llvmpipe", "vulkan")
+    still("import host allocation" in answer, "Staging in the runtime's IREE driver")
+
+
+_BYTES = """
+func.func public @f(%x: tensor<5xi8>) -> tensor<5xi8> {
+  %y = stablehlo.add %x, %x : tensor<5xi8>
+  return %y : tensor<5xi8>
+}
+"""
+
+
+@pytest.mark.vulkan
+def test_the_default_vulkan_target_is_wrong_for_small_types(tmp_path):
+    """Decision: a Vulkan target is always named, and small types stay inside the module."""
+    script = (
+        "from recurrent_iree_runtime._drivers._iree_arrays import Staging\n"
+        "x = np.array([1, 2, 3, 4, 5], np.int8)\n"
+        "print(json.dumps(np.asarray(Staging(device, 1).fetch([f(x)._buffer_view])[0])"
+        ".view(np.int8)[:5].tolist()))"
+    )
+    flags = ("--iree-hal-target-device=vulkan",)
+    answer = run(tmp_path, _BYTES, script, driver="vulkan", flags=flags)
+    still(answer != [2, 4, 6, 8, 10], "DEFAULT_VULKAN and _VULKAN_ABI in _gpu_targets")
+
+
+_TRANSPOSED = """
+func.func public @f(%w: tensor<3x4xf32>, %u: tensor<4x4xf32>, %x: tensor<2x3xf32>, %h: tensor<2x4xf32>) -> tensor<2x4xf32> {
+  %0 = stablehlo.dot_general %w, %x, contracting_dims = [0] x [1]
+    : (tensor<3x4xf32>, tensor<2x3xf32>) -> tensor<4x2xf32>
+  %t = stablehlo.transpose %0, dims = [1, 0] : (tensor<4x2xf32>) -> tensor<2x4xf32>
+  %d = stablehlo.dot_general %h, %u, contracting_dims = [1] x [0]
+    : (tensor<2x4xf32>, tensor<4x4xf32>) -> tensor<2x4xf32>
+  %r = stablehlo.add %t, %d : tensor<2x4xf32>
+  return %r : tensor<2x4xf32>
+}
+"""
+_CHECK_TRANSPOSED = """
+from recurrent_iree_runtime._drivers._iree_arrays import Staging
+random, worst = np.random.default_rng(0), 0.0
+for _ in range(4):
+    w, u, x, h = (random.standard_normal(s).astype(np.float32) for s in ((3, 4), (4, 4), (2, 3), (2, 4)))
+    given = np.asarray(Staging(device, 1).fetch([f(w, u, x, h)._buffer_view])[0])
+    given = given.view(np.float32)[:8].reshape(2, 4)
+    worst = max(worst, float(np.abs(given - (x @ w + h @ u)).max()))
+print(json.dumps(worst))
+"""
+
+
+@pytest.mark.vulkan
+def test_a_transposed_product_added_to_another_is_wrong_on_vulkan(tmp_path):
+    """Found by verifying a step function. Decision: the flag _TRANSPOSES of every Vulkan target."""
+    plain = ("--iree-hal-target-device=vulkan", "--iree-vulkan-target=llvmpipe")
+    wrong = run(tmp_path, _TRANSPOSED, _CHECK_TRANSPOSED, driver="vulkan", flags=plain)
+    still(isinstance(wrong, str) or wrong > 1e-3, "_TRANSPOSES in _gpu_targets")
+    right = run(tmp_path, _TRANSPOSED, _CHECK_TRANSPOSED, "vulkan:llvmpipe", "vulkan")
+    assert right < 1e-5
