@@ -45,7 +45,7 @@ StateSlot = Leaf
 
 @dataclass(frozen=True)
 class Dim:
-    """A named dim and the sizes it may have; `None` means any length (only `time`)."""
+    """A named dim and the sizes it may have; `None` means any length."""
 
     name: _Word
     sizes: Annotated[tuple[_Size, ...], Count(1000)] | None

@@ -39,7 +39,6 @@ class Model:
         self._open_runner = open_runner
         self._runner: Runner | None = None
         self._gone = ""
-        self._leaked: Runner | None = None
         self._lock = threading.Lock()
         self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
         self._plans = {entry.name: EntryPlan(entry) for entry in self.manifest.entries}
@@ -206,7 +205,8 @@ class Model:
     def abandon(self, why: str) -> None:
         """Make every further use raise `StateError` with this reason; nothing is freed."""
         self._lock = threading.Lock()
-        self._gone, self._runner, self._leaked = why, None, self._runner
+        _process.leak(self._runner)
+        self._gone, self._runner = why, None
         for session in list(self._sessions):
             session.abandon(why)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._drivers._base import Call, Executable, Signature
+from ._drivers._iree_devices import survives_fork
 from ._dtypes import dtype_of
 from ._manifest import Entry, Function, Manifest
 from ._runner import group_of, signature_of
@@ -59,6 +60,8 @@ def _place_group(
     flops = _flops(function)
     if _cores() == 1:
         return Placement(SYNC, "one core")
+    if not survives_fork(TASK):
+        return Placement(SYNC, "the pool of threads did not survive a fork")
     if flops < SMALL_FLOPS:
         return Placement(SYNC, f"small work ({flops:.2g} flop)")
     if flops > LARGE_FLOPS:

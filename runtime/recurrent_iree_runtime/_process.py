@@ -1,6 +1,7 @@
 """What must happen to open models when the process forks or ends."""
 
 import atexit
+import ctypes
 import os
 import weakref
 from typing import Protocol
@@ -12,6 +13,11 @@ class Closes(Protocol):
     def close(self) -> None: ...
 
     def abandon(self, why: str) -> None: ...
+
+
+def leak(thing: object) -> None:
+    """Never free an object: its destructor would wait for threads that a fork left behind."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 _open: "weakref.WeakSet[Closes]" = weakref.WeakSet()

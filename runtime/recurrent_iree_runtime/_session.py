@@ -11,6 +11,7 @@ from ._drivers._base import Buffer, Call
 from ._dtypes import dtype_of
 from ._errors import ArgumentError, DeviceLostError, SignatureError, StateError
 from ._manifest import Function, Leaf
+from ._process import leak
 from ._runner import Runner, signature_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ class Session:
         self._busy = threading.Lock()
         self._gone = ""
         self._broken = _BROKEN
-        self._leaked: list[Buffer] | None = None
         self._step_leaves = [_without_time(leaf) for leaf in self._chunk.entry.inputs]
         self._bind(model.runner())
         self._buffers = self._streams.initial(self._runner, function)
@@ -217,7 +217,8 @@ class Session:
     def abandon(self, why: str) -> None:
         """Make every further use raise `StateError` with this reason; nothing is freed."""
         self._gone, self._busy = why, threading.Lock()
-        self._leaked, self._buffers = self._buffers, None
+        leak(self._buffers)
+        self._buffers = None
 
     def __enter__(self) -> "Session":
         return self

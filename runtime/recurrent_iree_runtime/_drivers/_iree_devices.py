@@ -1,17 +1,23 @@
 """IREE's device objects: opened once per process, and opened anew after a device was lost."""
 
 import ctypes
+import os
 import re
 import threading
 from typing import Any
 
 import iree.runtime as ireert
+from iree.runtime import _binding as binding
+
+from recurrent_iree_runtime._errors import DeviceError
+from recurrent_iree_runtime._process import leak
 
 from ._iree_errors import IREE_ERRORS, mapped
 
 _lock = threading.Lock()
 _devices: dict[str, Any] = {}
 _lost: list[Any] = []  # kept: IREE crashes if buffers of a device outlive the device object
+_left_behind: set[str] = set()
 _instance: Any = None
 
 
@@ -26,6 +32,11 @@ def vm_instance() -> Any:
 
 def open_device(uri: str) -> Any:
     """IREE's device of that URI; raises `DriverMissingError` or `DeviceError`."""
+    if not survives_fork(uri):
+        raise DeviceError(
+            f"the device {uri!r} was opened before this process was forked, and its threads did "
+            'not come along; start processes with multiprocessing.get_context("spawn")'
+        )
     with _lock:
         device = _devices.get(uri)
         if device is None:
@@ -51,6 +62,27 @@ def list_devices(driver: str) -> list[dict[str, Any]]:
         return list(ireert.get_driver(driver).query_available_devices())
     except IREE_ERRORS as error:
         raise mapped(error, f"asking the driver {driver!r} for its devices") from error
+
+
+def survives_fork(uri: str) -> bool:
+    """Whether a device can be opened here: not if a parent process opened its driver's threads."""
+    return uri.partition(":")[0] not in _left_behind
+
+
+def _after_fork() -> None:
+    """In a forked child: leave the parent's devices alone, and open new ones on demand."""
+    global _lock
+    _lock = threading.Lock()
+    if _devices or _lost:
+        binding.disable_leak_checker()
+    for device in (*_devices.values(), *_lost):
+        leak(device)
+    _left_behind.update(uri.partition(":")[0] for uri in _devices if uri != "local-sync")
+    _devices.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def cuda_capability(index: int) -> int | None:

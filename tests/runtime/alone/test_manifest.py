@@ -54,7 +54,6 @@ WRONG = [
     (("members", "report.json", "sha256"), "abc", r"sha256 is 'abc'; expected text"),
     (("goldens", 0, "rtol"), -1.0, r"goldens\[0\] has a negative tolerance"),
     (("goldens", 0, "inputs"), [], r"has 0 inputs and 1 outputs"),
-    (("dims", 0, "sizes"), None, r"only the dim 'time' may have any length"),
     (("metadata",), [], r"metadata is \[\]; expected an object"),
     (("modules",), [{}], r"modules\[0\] has no key 'target'"),
 ]
