@@ -34,6 +34,7 @@ class Buffer:
     row_step: int
     name: str = ""
     base: Affine = field(default_factory=Affine)
+    start: int = 0
 
     @property
     def storage(self) -> str:
@@ -70,6 +71,44 @@ def inside(value: Value, role: str, index: int, batch: int | None, rows: int) ->
     step = math.prod(shape)
     length = step * (rows if batch is not None else 1) * (2 if role == "state" else 1)
     return Buffer(value, role, index, length, shape, batch, True, step)
+
+
+@dataclass(eq=False)
+class Binding:
+    """One buffer of the dispatch: one tensor, or several of a type laid end to end."""
+
+    name: str
+    parts: list[Buffer]
+
+    @property
+    def storage(self) -> str:
+        return self.parts[0].storage
+
+    @property
+    def length(self) -> int:
+        return self.parts[0].length
+
+    @property
+    def type(self) -> str:
+        return self.parts[0].type
+
+
+def join(role: str, buffers: list[Buffer]) -> list[Binding]:
+    """Lay the buffers of each element type end to end; their addresses move accordingly."""
+    groups: dict[str, list[Buffer]] = {}
+    for buffer in buffers:
+        groups.setdefault(buffer.storage, []).append(buffer)
+    joined = []
+    for storage, parts in groups.items():
+        start, total = 0, sum(b.length for b in parts)
+        for buffer in parts:
+            buffer.start = start
+            buffer.base = buffer.base.plus(start)
+            start += buffer.length
+        for buffer in parts:
+            buffer.length, buffer.name = total, f"%{role}s_{storage}"
+        joined.append(Binding(parts[0].name, parts))
+    return joined
 
 
 def index_of(value: Value, batch: int | None, lanes: list[Affine]) -> tuple[Affine, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._buffers import Buffer
+from ._buffers import Binding
 from ._kernel import STACK, Kernel, aligned
 
 
@@ -13,17 +13,21 @@ class Executable:
         self.kernel = kernel
         self.name = name
         body = "\n".join(kernel.w.lines)
-        self.consts = [b for b in kernel.consts if f"{b.name}[" in body]
-        self.reads: list[Buffer] = [
+        self.consts = [b for b in kernel.const_bindings if f"{b.name}[" in body]
+        self.reads: list[Binding] = [
             *self.consts,
-            *(p.buffer for p in kernel.packs),
-            *kernel.inits,
-            *kernel.xs,
+            *(Binding(p.buffer.name, [p.buffer]) for p in kernel.packs),
+            *kernel.init_bindings,
+            *(Binding(b.name, [b]) for b in kernel.xs),
         ]
-        self.writes: list[Buffer] = [*kernel.lasts, *kernel.ys]
+        self.writes: list[Binding] = kernel.result_bindings
         self.on_stack = kernel.own_bytes() <= STACK
         self.scratch_bytes = 0 if self.on_stack else kernel.own_bytes() * kernel.workgroups
         self.text = self._text(body)
+
+    @property
+    def bindings(self) -> int:
+        return len(self.reads) + len(self.writes) + (0 if self.on_stack else 1)
 
     def _text(self, body: str) -> str:
         names = [b.name[1:] for b in [*self.reads, *self.writes]]

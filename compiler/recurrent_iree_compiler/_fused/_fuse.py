@@ -20,6 +20,7 @@ from ._stages import Stages
 from ._wrapper import Wrapper
 
 LARGEST_KERNEL = 20_000
+MOST_BINDINGS = 32
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,26 @@ def try_fuse(
             hoist(cell)
             push_slices(cell)
             stages = Stages(cell, find_batch(cell))
-            kernel = Kernel(cell, stages, machine)
+            executable = _executable(cell, stages, machine, name)
         except Refused as refused:
             return Refusal(refused.op, refused.reason)
-        if len(kernel.w.lines) > LARGEST_KERNEL:
-            return Refusal("recurrent_iree.cell", f"a kernel of {len(kernel.w.lines)} lines")
-        executable = Executable(kernel, name)
+        kernel = executable.kernel
         wrapper = Wrapper(executable, f"{name}.call")
         plan = explain(kernel, executable)
         return FusedKernel(name, executable.text, wrapper.text, plan, cell, wrapper)
+
+
+def _executable(cell: Cell, stages: Stages, machine: Machine, name: str) -> Executable:
+    kernel = Kernel(cell, stages, machine)
+    if len(kernel.w.lines) > LARGEST_KERNEL:
+        raise Refused("recurrent_iree.cell", f"a kernel of {len(kernel.w.lines)} lines")
+    executable = Executable(kernel, name)
+    if executable.bindings > MOST_BINDINGS:
+        direct = {part.value for b in executable.consts for part in b.parts}
+        executable = Executable(Kernel(cell, stages, machine, direct), name)
+    if executable.bindings > MOST_BINDINGS:
+        raise Refused("recurrent_iree.cell", f"{executable.bindings} buffers; IREE allows 32")
+    return executable
 
 
 def splice(module: ir.Module, composite: Any, kernel: FusedKernel) -> None:
@@ -94,14 +106,13 @@ def splice(module: ir.Module, composite: Any, kernel: FusedKernel) -> None:
             module.body.append(op)
         values = _outside_values(composite, kernel.cell)
         results = _call(composite, kernel, values)
-        same = {n: composite.operands[_position(kernel.cell, n)] for n in _kept(kernel.cell)}
+        count = len(kernel.cell.carry)
+        made = {n if role == "last" else count + n: value for (role, n), value in results}
         for number, old in enumerate(list(composite.results)):
-            old.replace_all_uses_with(same[number] if number in same else results.pop(0))
+            same = number not in made
+            new = composite.operands[_position(kernel.cell, number)] if same else made[number]
+            old.replace_all_uses_with(new)
         composite.erase()
-
-
-def _kept(cell: Cell) -> list[int]:
-    return [n for n, (a, b) in enumerate(zip(cell.carry, cell.carry_out, strict=True)) if a is b]
 
 
 def _position(cell: Cell, carry: int) -> int:
@@ -125,9 +136,11 @@ def _clone(op: Op, before: Any, operands: list[Any]) -> Any:
 
 
 def _call(composite: Any, kernel: FusedKernel, values: dict[Value, Any]) -> list[Any]:
+    """The call of the wrapper: ``((role, number), value)`` for each result."""
     wrapper, cell = kernel.takes, kernel.cell
     taken = [*wrapper.fixed, *(cell.carry[n] for n in wrapper.carries), *cell.xs]
-    types = [r.type for n, r in enumerate(composite.results) if n not in _kept(cell)]
+    count = len(cell.carry)
+    types = [composite.results[n if r == "last" else count + n].type for r, n in wrapper.order]
     call = ir.Operation.create(
         "func.call",
         results=types,
@@ -135,4 +148,4 @@ def _call(composite: Any, kernel: FusedKernel, values: dict[Value, Any]) -> list
         attributes={"callee": ir.FlatSymbolRefAttr.get(wrapper.name)},
         ip=ir.InsertionPoint(composite),
     )
-    return list(call.results)
+    return list(zip(wrapper.order, call.results, strict=True))

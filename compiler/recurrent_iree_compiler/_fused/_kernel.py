@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from ._buffers import Buffer, index_of, inside, outside
+from ._buffers import Binding, Buffer, index_of, inside, join, outside
 from ._carried import segments
 from ._evaluate import Block, Evaluator, Index, Names, NotVectorizable
 from ._index import Affine, variable
@@ -35,8 +35,11 @@ class Made:
 class Kernel:
     """Emits the body of the kernel for `cell`; afterwards its parts are there to be read."""
 
-    def __init__(self, cell: Cell, stages: Stages, machine: Machine) -> None:
+    def __init__(
+        self, cell: Cell, stages: Stages, machine: Machine, join_consts: set[Value] | None = None
+    ) -> None:
         self.cell = cell
+        self.join_consts = join_consts
         self.stages = stages
         self.machine = machine
         self.w = Writer()
@@ -92,6 +95,19 @@ class Kernel:
             self.homes[value] = buffer
         for buffer in [*self.consts, *self.inits, *self.lasts, *self.xs, *self.ys]:
             buffer.name = f"%{buffer.role}{buffer.index}"
+        self._join()
+
+    def _join(self) -> None:
+        """One binding for each tensor; or, where that is too many, one for each kind of them."""
+        roles = [self.consts, self.inits, self.lasts, self.ys]
+        if self.join_consts is None:
+            single = [[Binding(b.name, [b]) for b in buffers] for buffers in roles]
+        else:
+            self.consts = [b for b in self.consts if b.value in self.join_consts]
+            roles[0] = self.consts
+            single = [join(b[0].role, b) if b else [] for b in roles]
+        self.const_bindings, self.init_bindings, *results = single
+        self.result_bindings = [b for bindings in results for b in bindings]
 
     @property
     def own(self) -> list[Buffer]:

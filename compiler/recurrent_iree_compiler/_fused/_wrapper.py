@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from ._buffers import Binding, Buffer
 from ._executable import Executable
 from ._ir import Value
 from ._packing import Gate, Pack
@@ -32,7 +33,8 @@ class Wrapper:
         kernel = executable.kernel
         cell = kernel.cell
         weights = dict.fromkeys(g.value for p in kernel.packs for g in p.gates)
-        self.fixed = list(dict.fromkeys([*(b.value for b in executable.consts), *weights]))
+        direct = (part.value for b in executable.consts for part in b.parts)
+        self.fixed = list(dict.fromkeys([*direct, *weights]))
         self.carries = [b.index for b in kernel.inits]
         arguments = []
         for kind, values, steps in (
@@ -45,10 +47,7 @@ class Wrapper:
                 shape = value.shape if steps is None else (steps, *value.shape)
                 arguments.append((name_, tensor(shape, value.dtype)))
                 self.names[kind, value] = self._stored(name_, shape, value.dtype)
-        self.results = [
-            *((cell.carry[n].shape, cell.carry[n].dtype) for n in self.carries),
-            *(((cell.length, *v.shape), v.dtype) for v in cell.ys),
-        ]
+        self.order: list[tuple[str, int]] = []
         self.text = self._text(arguments)
 
     def fresh(self) -> str:
@@ -83,17 +82,11 @@ class Wrapper:
     def _text(self, arguments: list[tuple[str, str]]) -> str:
         executable = self.executable
         operands, kinds = [], []
-        for buffer in executable.reads:
-            if buffer.role == "packed":
-                pack = next(p for p in executable.kernel.packs if p.buffer is buffer)
-                operands.append(self._pack(pack))
-                kinds.append(tensor((buffer.length,), buffer.storage))
-                continue
-            operands.append(self.names[buffer.role, buffer.value])
-            shape = buffer.value.shape
-            shape = (executable.kernel.cell.length, *shape) if buffer.role == "x" else shape
-            kinds.append(tensor(shape, buffer.storage))
-        outs = [tensor(shape, storage_dtype(dtype)) for shape, dtype in self.results]
+        for binding in executable.reads:
+            name, shape = self._operand(binding)
+            operands.append(name)
+            kinds.append(tensor(shape, binding.storage))
+        outs = [tensor(self._shape(b), b.storage) for b in executable.writes]
         if not executable.on_stack:
             outs.append(tensor((executable.scratch_bytes,), "i8"))
         result = self.fresh()
@@ -102,15 +95,61 @@ class Wrapper:
             f"  {result}{count} = flow.dispatch @{executable.name}::@run({', '.join(operands)}) : "
             f"({', '.join(kinds)}) -> ({', '.join(outs)})"
         )
-        names = [f"{result}#{n}" if count else result for n in range(len(self.results))]
-        back = [self._restored(n, *r) for n, r in zip(names, self.results, strict=True)]
-        types = ", ".join(tensor(*r) for r in self.results)
+        back = []
+        for number, binding in enumerate(executable.writes):
+            back.extend(self._results(binding, f"{result}#{number}" if count else result))
+        cell = executable.kernel.cell
+        shapes = [
+            (cell.carry[n].shape, cell.carry[n].dtype)
+            if role == "last"
+            else ((cell.length, *cell.ys[n].shape), cell.ys[n].dtype)
+            for role, n in self.order
+        ]
+        types = ", ".join(tensor(*s) for s in shapes)
         head = ", ".join(f"{n}: {t}" for n, t in arguments)
         body = "\n".join(self.lines)
         return (
             f"func.func private @{self.name}({head}) -> ({types}) {{\n{body}\n"
             f"  return {', '.join(back)} : {types}\n}}\n"
         )
+
+    def _full_shape(self, buffer: Buffer) -> tuple[int, ...]:
+        stacked = buffer.role in ("x", "y")
+        length = self.executable.kernel.cell.length
+        return (length, *buffer.value.shape) if stacked else buffer.value.shape
+
+    def _shape(self, binding: Binding) -> tuple[int, ...]:
+        joined = len(binding.parts) > 1
+        return (binding.length,) if joined else self._full_shape(binding.parts[0])
+
+    def _operand(self, binding: Binding) -> tuple[str, tuple[int, ...]]:
+        first = binding.parts[0]
+        if first.role == "packed":
+            pack = next(p for p in self.executable.kernel.packs if p.buffer is first)
+            return self._pack(pack), (first.length,)
+        names = [self.names[part.role, part.value] for part in binding.parts]
+        if len(names) == 1:
+            return names[0], self._full_shape(first)
+        sizes = [(part.value.size,) for part in binding.parts]
+        flat = [
+            self._reshape(name, self._full_shape(part), size, part.storage)
+            for name, part, size in zip(names, binding.parts, sizes, strict=True)
+        ]
+        return self._concatenate(flat, sizes, 0, first.storage), (first.length,)
+
+    def _results(self, binding: Binding, name: str) -> list[str]:
+        """The results in `binding`, with their own shapes and types."""
+        made = []
+        for part in binding.parts:
+            piece, shape = name, self._full_shape(part)
+            if len(binding.parts) > 1:
+                size = math.prod(shape)
+                window = [(part.start, part.start + size)]
+                piece = self._slice(name, (part.length,), window, part.storage)
+                piece = self._reshape(piece, (size,), shape, part.storage)
+            made.append((part, self._restored(piece, shape, part.value.dtype)))
+        self.order.extend((part.role, part.index) for part, _ in made)
+        return [piece for _, piece in made]
 
     def _pack(self, pack: Pack) -> str:
         """One flat tensor: ``[outer][tiles][contracted][gates][lanes]`` for each segment."""
