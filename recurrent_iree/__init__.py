@@ -3,7 +3,15 @@
 from importlib.metadata import version as _version
 
 from recurrent_iree_compiler import BuildOptions as BuildOptions
-from recurrent_iree_runtime import RecurrentIreeError as RecurrentIreeError
+from recurrent_iree_runtime import (
+    ArgumentError as ArgumentError,
+    ArgumentTypeError as ArgumentTypeError,
+    CompileError as CompileError,
+    RecurrentIreeError as RecurrentIreeError,
+    UnknownTargetError as UnknownTargetError,
+    UnsupportedError as UnsupportedError,
+    VerificationError as VerificationError,
+)
 
 from . import layers as layers
 from ._capture import Lowered as Lowered

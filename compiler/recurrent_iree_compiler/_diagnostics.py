@@ -29,6 +29,11 @@ _KNOWN: tuple[tuple[str, str], ...] = (
         "name the sizes in the spec",
     ),
     (
+        r"'tensor\.dim' op unexpected during shape cleanup",
+        "IREE loses track of an array of a dynamic size; name the sizes in the spec, "
+        'for example "batch=1|8" instead of "batch=?"',
+    ),
+    (
         r"'stablehlo\.fft'|fft",
         "it uses an FFT that IREE does not compile here (a length that is no power of two, or this "
         "target); use a power of two, or multiply by a DFT matrix",

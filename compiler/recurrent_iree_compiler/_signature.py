@@ -38,6 +38,9 @@ class Signature:
     results: tuple[Value, ...]
 
 
+Shape = tuple[int | None, ...]
+
+
 def element_type(dtype: str) -> str:
     """The MLIR element type of a manifest dtype.
 
@@ -52,26 +55,28 @@ def element_type(dtype: str) -> str:
     raise ArgumentError(f"dtype {dtype!r} has no MLIR type")
 
 
-def tensor_type(shape: tuple[int, ...], dtype: str) -> str:
-    """The MLIR type of an array."""
-    return f"tensor<{''.join(f'{n}x' for n in shape)}{element_type(dtype)}>"
+def tensor_type(shape: Shape, dtype: str) -> str:
+    """The MLIR type of an array; a size of `None` is dynamic."""
+    sizes = ("?x" if n is None else f"{n}x" for n in shape)
+    return f"tensor<{''.join(sizes)}{element_type(dtype)}>"
 
 
-def _value(name: str, shape: tuple[int, ...], dtype: str, abi: Mapping[str, str]) -> Value:
+def _value(name: str, shape: Shape, dtype: str, abi: Mapping[str, str]) -> Value:
     edge = tensor_type(shape, abi.get(dtype, dtype))
     return Value(name, tensor_type(shape, dtype), edge)
 
 
-def _leaf(leaf: Leaf, function: Function, abi: Mapping[str, str]) -> Value:
-    shape = []
+def _leaf(program: Program, leaf: Leaf, function: Function, abi: Mapping[str, str]) -> Value:
+    anything = {dim.name for dim in program.dims if dim.sizes is None}
+    shape: list[int | None] = []
     for size in leaf.shape:
         if isinstance(size, str):
-            if size not in function.dims:
+            if size not in function.dims and size not in anything:
                 raise ArgumentError(
                     f"the function {function.symbol!r} has no size for the dim {size!r} "
                     f"of {leaf.name!r}"
                 )
-            size = function.dims[size]
+            size = function.dims.get(size)
         shape.append(size)
     return _value(leaf.name, tuple(shape), leaf.dtype, abi)
 
@@ -89,6 +94,6 @@ def signature_of(
     taken = (*entry.inputs, *(states if entry.name == "chunk" else ()))
     given = (*(leaf for leaf in entry.outputs if leaf.from_input is None), *states)
     return Signature(
-        tuple(_leaf(leaf, function, abi) for leaf in taken),
-        tuple(_leaf(leaf, function, abi) for leaf in given),
+        tuple(_leaf(program, leaf, function, abi) for leaf in taken),
+        tuple(_leaf(program, leaf, function, abi) for leaf in given),
     )
