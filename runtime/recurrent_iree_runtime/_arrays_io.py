@@ -18,7 +18,10 @@ def read_arrays(path: str) -> dict[str, np.ndarray] | np.ndarray:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.lib.npyio.NpzFile):
             with loaded:
-                return {name: loaded[name] for name in loaded.files}
+                found = {name: loaded[name] for name in loaded.files}
+            if not all(isinstance(array, np.ndarray) for array in found.values()):
+                raise ValueError("a member is no .npy file")
+            return found
         return loaded
     except OSError as error:
         raise ArgumentError(f"{path} cannot be read: {error.strerror or error}") from error
