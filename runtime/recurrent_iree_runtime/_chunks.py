@@ -58,6 +58,7 @@ def run_chunks(
     arrays: Sequence[np.ndarray],
     dims: Mapping[str, int],
     states: list[Buffer],
+    group: str = "stream",
 ) -> tuple[list[np.ndarray], list[Buffer]]:
     """Computed output leaves of all chunks joined along time, and the last states.
 
@@ -70,7 +71,7 @@ def run_chunks(
     for function in list(split(length, chunk_functions(plan, chunk, dims), plan.name)):
         stop = start + function.dims["time"]
         parts = [_part(a, leaf, start, stop) for a, leaf in zip(arrays, leaves, strict=True)]
-        outputs, states = runner.call(chunk.entry, function)(parts, states)
+        outputs, states = runner.call(chunk.entry, function, group=group)(parts, states)
         results.append(outputs)
         start = stop
     return _join(results, plan.computed), states

@@ -94,7 +94,7 @@ class Model:
         runner = self.runner()
         if plan.entry.realization == "chunks" or plan.name == "chunk":
             outputs = self._guard(
-                runner, lambda given: self._whole(runner, plan, given, dims), arrays
+                runner, lambda given: self.whole(runner, plan, given, dims), arrays
             )
         else:
             call = runner.call(plan.entry, plan.function(dims))
@@ -104,15 +104,14 @@ class Model:
             outputs = self._guard(runner, lambda given: call(given, ())[0], arrays)
         return plan.result(outputs, arrays)
 
-    def _whole(
+    def whole(
         self, runner: Runner, plan: EntryPlan, arrays: Sequence[np.ndarray], dims: dict[str, int]
     ) -> list[np.ndarray]:
+        """The computed outputs of a complete call made of chunks, from the initial states."""
         streams = self.streams()
         chunk_functions(plan, streams.chunk, dims)
-        known = {name for function in streams.init.entry.functions for name in function.dims}
-        sizes = {name: size for name, size in dims.items() if name in known}
-        states = streams.initial(runner, streams.init.function(sizes))
-        return run_chunks(runner, plan, streams.chunk, arrays, dims, states)[0]
+        states = streams.initial(runner, streams.init_for(dims), "whole")
+        return run_chunks(runner, plan, streams.chunk, arrays, dims, states, "whole")[0]
 
     def _guard(self, runner: Runner, call: Callable[[Any], Any], given: Any) -> Any:
         try:

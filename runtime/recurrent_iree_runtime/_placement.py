@@ -34,7 +34,7 @@ def place(
 ) -> dict[str, Placement]:
     """One placement per group of entries; `load` loads the module on a queue."""
     return {
-        group: _place_group(manifest, entries, goldens, load)
+        group: _place_group(manifest, group, entries, goldens, load)
         for group, entries in _groups(manifest).items()
     }
 
@@ -42,20 +42,23 @@ def place(
 def _groups(manifest: Manifest) -> dict[str, list[Entry]]:
     groups: dict[str, list[Entry]] = {}
     for entry in manifest.entries:
-        if entry.realization == "module" and entry.name != "init":
+        if entry.realization == "chunks":
+            groups.setdefault("whole", []).extend(e for e in manifest.entries if e.name == "chunk")
+        elif entry.name != "init":
             groups.setdefault(group_of(entry.name), []).append(entry)
     return groups
 
 
 def _place_group(
     manifest: Manifest,
+    group: str,
     entries: list[Entry],
     goldens: Callable[[], Mapping[str, np.ndarray]],
     load: Callable[[str], Executable],
 ) -> Placement:
     # A stream is judged by its smallest step, whose latency counts; other entries by their largest.
     pairs = [(entry, function) for entry in entries for function in entry.functions]
-    choose = min if group_of(entries[0].name) == "stream" else max
+    choose = min if group == "stream" else max
     entry, function = choose(pairs, key=lambda pair: _flops(pair[1]))
     flops = _flops(function)
     if _cores() == 1:

@@ -10,7 +10,10 @@ STREAM = ("chunk", "init")
 
 
 def group_of(entry: str) -> str:
-    """Entries that share state must share a device queue."""
+    """Calls that share state must share a device queue.
+
+    `stream` has the sessions; `whole` has complete calls, also those made of chunks.
+    """
     return "stream" if entry in STREAM else "whole"
 
 
@@ -51,16 +54,17 @@ class Runner:
     def __init__(self, manifest: Manifest, executables: dict[str, Executable]) -> None:
         self._manifest = manifest
         self._executables = executables
-        self._calls: dict[tuple[str, str, bool], Call] = {}
+        self._calls: dict[tuple[str, str, str, bool], Call] = {}
         self._lock = threading.Lock()
 
-    def call(self, entry: Entry, function: Function, step: bool = False) -> Call:
-        """The bound function; bound on first use."""
-        key = (entry.name, function.symbol, step)
+    def call(self, entry: Entry, function: Function, step: bool = False, group: str = "") -> Call:
+        """The bound function, by default of the entry's own group; bound on first use."""
+        group = group or group_of(entry.name)
+        key = (group, entry.name, function.symbol, step)
         call = self._calls.get(key)
         if call is None:
             with self._lock:
-                executable = self._executables[group_of(entry.name)]
+                executable = self._executables[group]
                 signature = signature_of(self._manifest, entry, function, step)
                 call = self._calls.setdefault(key, executable.bind(signature))
         return call

@@ -46,9 +46,14 @@ class Streams:
             raise ArgumentError(f"a session needs its size: {have}")
         return fitting[0]
 
-    def initial(self, runner: Runner, function: Function) -> list[Buffer]:
+    def initial(self, runner: Runner, function: Function, group: str = "stream") -> list[Buffer]:
         """New initial states on the device."""
-        return runner.call(self.init.entry, function)((), ())[1]
+        return runner.call(self.init.entry, function, group=group)((), ())[1]
+
+    def init_for(self, dims: Mapping[str, int]) -> Function:
+        """The `init` function for the sizes of a call."""
+        known = {name for function in self.init.entry.functions for name in function.dims}
+        return self.init.function({name: size for name, size in dims.items() if name in known})
 
     def to_host(
         self, runner: Runner, function: Function, buffers: list[Buffer]

@@ -93,9 +93,11 @@ def _outputs(model: "Model", golden: Golden, inputs: Sequence[np.ndarray]) -> li
         buffers = streams.initial(runner, function)
         return list(streams.to_host(runner, function, buffers).values())
     arrays = plan.arrays(inputs[: len(leaves)], leaves)
-    if golden.entry == "chunk" or plan.entry.realization == "chunks":
+    if golden.entry == "chunk":
         return _streamed(model, golden, arrays, inputs[len(leaves) :])
     dims = {**golden.dims, **plan.dims(arrays, leaves)}
+    if plan.entry.realization == "chunks":
+        return plan.complete(model.whole(runner, plan, arrays, dims), arrays)
     call = runner.call(plan.entry, plan.function(dims))
     arrays = plan.ready(arrays)
     return plan.complete(call(arrays, ())[0], arrays)
@@ -107,8 +109,7 @@ def _streamed(
     runner, streams = model.runner(), model.streams()
     plan = model.plan(golden.entry)
     dims = {**golden.dims, **plan.dims(arrays, plan.entry.inputs)}
-    known = {name for f in streams.init.entry.functions for name in f.dims}
-    function = streams.init.function({k: v for k, v in dims.items() if k in known})
+    function = streams.init_for(dims)
     if states:
         names = [slot.name for slot in model.manifest.states]
         given = dict(zip(names, states, strict=True))
