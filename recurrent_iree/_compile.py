@@ -114,6 +114,7 @@ def _compiler_program(lowered: Lowered, metadata: Mapping[str, str]) -> Program:
         ),
         versions={"recurrent_iree": _own_version(), "jax": jax.__version__},
         metadata=dict(metadata),
+        captured=lowered.report(),
     )
 
 

@@ -43,7 +43,7 @@ def package(
     goldens, tensors = _goldens(program)
     if goldens:
         members["golden.safetensors"] = write_safetensors(tensors)
-    members["report.json"] = report_json(report)
+    members["report.json"] = report_json(program.captured, report)
     manifest = Manifest(
         name=program.name,
         default_entry=program.default_entry,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -62,6 +63,7 @@ class Program:
         goldens: calls with their expected results.
         versions: versions of what made the program, for example ``{"jax": "0.10.2"}``.
         metadata: free text by key.
+        captured: what the authoring side found in the program, as JSON for the report.
 
     Raises:
         ArgumentError: an entry names a function that is missing, or there is one too many.
@@ -77,6 +79,7 @@ class Program:
     goldens: tuple[GoldenCase, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    captured: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         used = {f.symbol for entry in self.entries for f in entry.functions}

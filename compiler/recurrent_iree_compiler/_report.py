@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -65,7 +66,10 @@ class TargetReport:
 Report = list[TargetReport]
 
 
-def report_json(report: Report) -> bytes:
-    """The member ``report.json``: sorted keys, two spaces, ASCII."""
-    document = {"targets": [target.to_json() for target in report]}
+def report_json(captured: Mapping[str, Any], report: Report) -> bytes:
+    """The member ``report.json``: sorted keys, two spaces, ASCII.
+
+    `captured` is what the authoring side says of the program; it stands under ``program``.
+    """
+    document = {"program": dict(captured), "targets": [target.to_json() for target in report]}
     return (json.dumps(document, sort_keys=True, indent=2) + "\n").encode()

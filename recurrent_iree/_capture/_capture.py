@@ -25,6 +25,7 @@ from ._lower import (
     sequence_piece,
 )
 from ._program import Program, Trace
+from ._scan import describe_scan
 from ._streaming import Streaming, find_streaming
 from ._tree import tree_json
 
@@ -66,6 +67,7 @@ class Lowered:
         weights: the arrays of the program by name.
         goldens: inputs and the outputs that XLA gives for them.
         streaming: empty if the program can be streamed, else the reason why it cannot.
+        loops: what was found of each loop of the first function, as JSON.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Lowered:
     weights: dict[str, np.ndarray]
     goldens: list[GoldenCase]
     streaming: str
+    loops: list[dict[str, Any]]
 
     def text(self, symbol: str | None = None) -> str:
         """The StableHLO of one function (of the first one if `symbol` is not given)."""
@@ -91,6 +94,7 @@ class Lowered:
         return {
             "entries": {e.name: [f.symbol for f in e.functions] for e in self.entries},
             "streaming": self.streaming or "yes",
+            "loops": self.loops,
             "states": [f"{s.name}: {s.dtype}{list(s.shape)}" for s in self.states],
             "weights": {name: list(value.shape) for name, value in self.weights.items()},
         }
@@ -131,6 +135,7 @@ def capture(
         weights=program.weights,
         goldens=_goldens(program, default, lengths, streams=bool(pieces)),
         streaming=streaming.reason,
+        loops=[describe_scan(eqn) for eqn in [*whole, *pieces][0].trace.scans],
     )
 
 

@@ -12,11 +12,30 @@ from jax import lax
 from jax.extend.core import JaxprEqn, Literal, Var
 
 from ._jaxpr import flatten_calls, run_equations
-from ._split import INVARIANT, STEP, Split, split_body, variables
+from ._split import CONTRACTIONS, INVARIANT, STEP, Split, split_body, variables
 
 RECURRENCE = "recurrent_iree.recurrence"
 CELL = "recurrent_iree.cell"
 VERSION = 1
+
+
+def describe_scan(eqn: JaxprEqn) -> dict[str, Any]:
+    """What `lower_scan` does with the scan `eqn`, as JSON for the report."""
+    params = eqn.params
+    body = flatten_calls(params["jaxpr"]).jaxpr
+    split = split_body(body, params["num_consts"], params["num_carry"])
+
+    def products(equations: list[JaxprEqn]) -> int:
+        return sum(e.primitive.name in CONTRACTIONS for e in equations)
+
+    return {
+        "steps": params["length"],
+        "backwards": params["reverse"],
+        "carries": params["num_carry"],
+        "products before the loop": products([*split.once, *split.before]),
+        "products in the loop": products(split.loop),
+        "products after the loop": products(split.after),
+    }
 
 
 @dataclass

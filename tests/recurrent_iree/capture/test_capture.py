@@ -209,3 +209,18 @@ def test_bad_input_is_refused(program: Any, args: Any, error: type, words: str) 
 def test_bad_chunks_are_refused(chunks: Any) -> None:
     with pytest.raises(ArgumentError, match="give the lengths of the pieces"):
         capture(elman, (spec("batch=1", "time=?", D),), {}, chunks=chunks)
+
+
+def test_the_report_counts_the_products_of_each_loop() -> None:
+    report = capture(elman, (spec("batch=1", "time=4", D),), {}).report()
+    assert report["streaming"] == "yes"
+    assert report["loops"] == [
+        {
+            "steps": 4,
+            "backwards": False,
+            "carries": 1,
+            "products before the loop": 1,
+            "products in the loop": 1,
+            "products after the loop": 0,
+        }
+    ]
