@@ -14,6 +14,10 @@ _KNOWN: tuple[tuple[str, str], ...] = (
         "use float32 for that part",
     ),
     (
+        r"failed to legalize operation '(?:arith|math)\.\w+'.*\b(f16|bf16|f64|f8\w+)\b",
+        "it computes in {0}, for which this target has no arithmetic; use float32 for that part",
+    ),
+    (
         r"stablehlo\.(cholesky|triangular_solve)|lapack\w*|'stablehlo\.custom_call'.*(?:lapack|eigh|qr)",
         "it uses a factorisation or a solver of a linear system, which IREE does not compile; "
         'write it as a loop, or compile for the target "xla" only',

@@ -1,6 +1,7 @@
 """Fixtures of the compiler's tests: options with a cache of their own."""
 
 import pytest
+
 from recurrent_iree_compiler import BuildOptions
 
 

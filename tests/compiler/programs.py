@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+
 from recurrent_iree_compiler import FunctionSource, GoldenCase, Program
 from recurrent_iree_runtime import Dim, Entry, Function, Leaf
 

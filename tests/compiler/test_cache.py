@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from compiler import programs
 from recurrent_iree_compiler import BuildOptions, build
 from recurrent_iree_compiler._cache import Cache, cache_key
@@ -34,9 +35,7 @@ def test_a_hit_needs_no_compiler(tmp_path, fake_compiler):
     options = BuildOptions(cache_dir=tmp_path / "cache", compiler=compiler)
     hits = []
     for _ in range(3):
-        compile_module(
-            "module {}", parse_target("vmvx"), options, on_hit=lambda: hits.append(True)
-        )
+        compile_module("module {}", parse_target("vmvx"), options, on_hit=lambda: hits.append(True))
     assert log.read_text().count("run") == 1
     assert len(hits) == 2
 

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+
 from compiler import programs
 from recurrent_iree_compiler import BuildOptions, build, parse_target
 from recurrent_iree_compiler._diagnostics import compiler_error
@@ -161,7 +162,7 @@ def test_known_messages_say_what_to_do(line, message):
     [
         ("%y = stablehlo.tanh %x : tensor<4xf64>", "float64", "in float64"),
         (
-            '%y = stablehlo.custom_call @callback(%x) : (tensor<4xf32>) -> tensor<4xf32>',
+            "%y = stablehlo.custom_call @callback(%x) : (tensor<4xf32>) -> tensor<4xf32>",
             "float32",
             "a function of its host",
         ),

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from compiler import programs
 from recurrent_iree_compiler._link import link, module_text
 from recurrent_iree_compiler._mlir import ir
@@ -83,7 +84,7 @@ def test_a_module_without_main_or_with_more_than_functions():
     other = "func.func public @f(%x: tensor<4xf32>) -> tensor<4xf32> { return %x : tensor<4xf32> }"
     with pytest.raises(CompileError, match="has no function 'main'"):
         linked(programs.text_program(other, F32, F32))
-    extra = 'util.global private @g = 1 : i32\nfunc.func public @main() { return }'
+    extra = "util.global private @g = 1 : i32\nfunc.func public @main() { return }"
     with pytest.raises(UnsupportedError, match="holds util.global; only functions"):
         linked(programs.text_program(extra, (), ()))
 

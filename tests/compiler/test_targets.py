@@ -1,6 +1,7 @@
 """The table of targets, and what unknown names say."""
 
 import pytest
+
 import recurrent_iree_compiler._gpu_targets as gpu_targets
 from recurrent_iree_compiler import parse_target
 from recurrent_iree_runtime import UnknownTargetError

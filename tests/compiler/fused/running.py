@@ -1,0 +1,117 @@
+"""Running a JAX program through the recurrence compiler, and through XLA for comparison."""
+
+import functools
+
+import jax
+import numpy as np
+from iree.compiler import ir, tools
+from iree.runtime import Config, SystemContext, VmModule
+from jax import export
+from recurrent_iree_compiler._fused import (
+    FusedKernel,
+    Machine,
+    Refusal,
+    known_machine,
+    splice,
+    try_fuse,
+)
+
+from recurrent_iree._capture._jaxpr import evaluate
+from recurrent_iree._capture._scan import lower_scan
+
+AVX2 = Machine(vector_bits=256, registers=16, l1=32 << 10, l2=256 << 10, cores=3)
+SSE = Machine(vector_bits=128, registers=16, l1=32 << 10, l2=256 << 10, cores=1)
+
+
+def captured(function, arguments):
+    """StableHLO text in which every scan is a composite."""
+    specs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arguments]
+    jaxpr = jax.make_jaxpr(function)(*specs)
+    run = jax.jit(lambda *args: evaluate(jaxpr, args, {"scan": lower_scan}))
+    return export.export(run)(*specs).mlir_module()
+
+
+def composites(module):
+    """The recurrences in the public functions of `module`."""
+    return [
+        op
+        for function in module.body.operations
+        if not str(function.operation.attributes["sym_name"]).startswith('"recurrent_iree')
+        for op in _walk(function.operation)
+        if op.name == "stablehlo.composite"
+        and str(op.attributes["name"]) == '"recurrent_iree.recurrence"'
+    ]
+
+
+def _walk(op):
+    for region in op.regions:
+        for block in region.blocks:
+            for child in block.operations:
+                yield child.operation
+                yield from _walk(child.operation)
+
+
+def fuse(function, arguments, machine=None):
+    """The module with all fusable recurrences replaced, and what became of each."""
+    module = ir.Module.parse(captured(function, arguments), ir.Context())
+    found = []
+    for number, op in enumerate(composites(module)):
+        made = try_fuse(module, op, machine or known_machine("cpu"), name=f"kernel{number}")
+        found.append(made)
+        if isinstance(made, FusedKernel):
+            splice(module, op, made)
+    return module, found
+
+
+def fused_only(function, arguments, machine=None):
+    """The module; fails if a recurrence was refused."""
+    module, found = fuse(function, arguments, machine)
+    refused = [str(f) for f in found if isinstance(f, Refusal)]
+    assert not refused, refused
+    return module
+
+
+def compiled(module):
+    """The `main` of `module` on ``local-sync``, as a function of arrays."""
+    text = module if isinstance(module, str) else module.operation.get_asm(enable_debug_info=False)
+    code = tools.compile_str(
+        text,
+        target_backends=["llvm-cpu"],
+        input_type="stablehlo",
+        extra_args=["--iree-llvmcpu-target-cpu=host", "--iree-input-demote-f64-to-f32=false"],
+    )
+    context = SystemContext(config=Config("local-sync"))
+    loaded = VmModule.copy_buffer(context.instance, code)
+    context.add_vm_module(loaded)
+    main = context.modules[loaded.name]["main"]
+
+    def run(*arguments):
+        results = main(*arguments)
+        results = results if isinstance(results, (tuple, list)) else [results]
+        return [np.array(r.to_host()) for r in results]
+
+    return run
+
+
+def by_xla(function, arguments):
+    """What XLA computes, as a flat list."""
+    return [np.asarray(a) for a in jax.tree.leaves(jax.jit(function)(*arguments))]
+
+
+def assert_close(made, expected, *, rtol=2e-5, atol=2e-6):
+    """Floats close, everything else equal."""
+    assert len(made) == len(expected)
+    for number, (a, b) in enumerate(zip(made, expected, strict=True)):
+        assert a.shape == b.shape, number
+        if b.dtype.kind in "biu":
+            np.testing.assert_array_equal(a.astype(b.dtype), b, err_msg=f"result {number}")
+        else:
+            a, b = a.astype(np.float64), b.astype(np.float64)
+            np.testing.assert_allclose(a, b, rtol=rtol, atol=atol, err_msg=f"result {number}")
+
+
+@functools.cache
+def normals(seed):
+    """A function of a shape that gives small random float32 arrays, the same for each `seed`."""
+    random = np.random.default_rng(seed)
+    return lambda *shape: (random.standard_normal(shape) * 0.3).astype(np.float32)
