@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Self
 
+import jax
+import jax.numpy as jnp
+
 from recurrent_iree_runtime import ArgumentError
 
 from ._base import Layer, accepts
 from ._cells import call_cell, check_cell, initial_states, output_shape, state_tree
 from ._registry import from_config, register, to_config
+from ._scope import isolated
 from ._shape import TensorShape, shapes_of
 
 
@@ -118,7 +122,25 @@ def build_cell(cell: Any, step_shape: tuple[int | None, ...], dtype: Any) -> Non
             return
         if cell._dtype is None:
             cell._dtype = dtype
+        if type(cell).build is Layer.build:
+            _build_inside(cell, step_shape, dtype)
+            return
     if hasattr(cell, "build") and not getattr(cell, "built", False):
         cell.build(step_shape)
         if isinstance(cell, Layer):
             cell.built = True
+
+
+def _build_inside(cell: Layer, step_shape: tuple[int | None, ...], dtype: str | None) -> None:
+    """Run one step on shapes only, so that the layers inside a cell build themselves."""
+    if any(not layer.built for layer in cell._sublayers()):
+        shape = tuple(1 if size is None else size for size in step_shape)
+        inputs = jax.ShapeDtypeStruct(shape, jnp.dtype(dtype or "float32"))
+
+        def step(inputs: Any) -> Any:
+            states = initial_states(cell, inputs[:, None], shape[0], inputs.dtype)
+            with isolated(f"cell `{cell.name}`"):
+                return call_cell(cell, inputs, states, {})
+
+        jax.eval_shape(step, inputs)
+    cell.built = True
