@@ -8,9 +8,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from recurrent_iree._compile import compile as compile_program
 from recurrent_iree_compiler import Event, parse_target
+from recurrent_iree_runtime import ArgumentError, RecurrentIreeError
 from recurrent_iree_runtime._text import size_text
 
-from ._load import load_program, parse_spec
+from ._load import error_text, load_program, parse_spec
 
 
 @click.command("compile")
@@ -38,6 +39,7 @@ from ._load import load_program, parse_spec
 )
 @click.option("--name", help="The name of the program; default: the name in PROGRAM.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary.")
+@click.option("--traceback", is_flag=True, help="Show where in your program an error comes from.")
 def compile_command(
     program: str,
     specs: tuple[str, ...],
@@ -45,6 +47,7 @@ def compile_command(
     output: Path | None,
     name: str | None,
     quiet: bool,
+    traceback: bool,
 ) -> None:
     """Compile PROGRAM, which is FILE.py:NAME or MODULE:NAME, ahead of time.
 
@@ -61,7 +64,19 @@ def compile_command(
     output = output or Path(f"{name}.riree")
     found, parsed = load_program(program), [parse_spec(text) for text in specs]
     with TargetBars(targets, quiet) as bars:
-        artifact = compile_program(found, *parsed, targets=targets, name=name, progress=bars.show)
+        try:
+            artifact = compile_program(
+                found, *parsed, targets=targets, name=name, progress=bars.show
+            )
+        except RecurrentIreeError:
+            raise
+        except Exception as error:  # whatever the user's program raises when it is traced
+            if traceback:
+                raise
+            raise ArgumentError(
+                f"{program} cannot be traced with {len(parsed)} --spec: {error_text(error)}. "
+                "--traceback shows where this comes from"
+            ) from error
     artifact.save(output)
     if not quiet:
         click.echo(f"{output}  {size_text(artifact.size)}  {', '.join(targets)}")

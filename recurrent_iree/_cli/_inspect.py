@@ -51,6 +51,11 @@ def _styled(node: Node, parent: Tree | None, depth: int) -> Tree:
 
 def _add_plan(root: Node, report: dict[str, Any]) -> None:
     plan = root.add("plan")
+    captured = report.get("program", {})
+    if "streaming" in captured:
+        plan.add(f"can be streamed: {captured['streaming']}")
+    for loop in captured.get("loops", []):
+        plan.add("loop with " + ", ".join(f"{name}: {value}" for name, value in loop.items()))
     for target in report["targets"]:
         node = plan.add(target["target"])
         if target["note"]:

@@ -49,7 +49,7 @@ def _load_file(path: Path) -> ModuleType:
     try:
         module_spec.loader.exec_module(module)
     except Exception as error:  # whatever the user's file raises
-        raise ArgumentError(f"{path} cannot be imported: {_name(error)}") from error
+        raise ArgumentError(f"{path} cannot be imported: {error_text(error)}") from error
     finally:
         sys.path.pop(0)
     return module
@@ -60,13 +60,15 @@ def _load_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:  # whatever the user's module raises
-        raise ArgumentError(f"the module {name} cannot be imported: {_name(error)}") from error
+        raise ArgumentError(f"the module {name} cannot be imported: {error_text(error)}") from error
     finally:
         sys.path.pop(0)
 
 
-def _name(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def error_text(error: Exception) -> str:
+    """The type of an error and the first line of what it says."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}".rstrip(": .")
 
 
 def _public_names(module: Any) -> str:

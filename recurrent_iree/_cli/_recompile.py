@@ -1,5 +1,6 @@
 """`recurrent-iree recompile`: an artifact for other targets, or for the IREE that is here."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def program_of(file: rt.ArtifactFile) -> Program:
         goldens=tuple(_golden(golden, tensors) for golden in manifest.goldens),
         versions=manifest.versions,
         metadata=manifest.metadata,
+        captured=json.loads(bytes(file.read_member("report.json"))).get("program", {}),
     )
 
 

@@ -25,6 +25,10 @@ class nested:
     double = staticmethod(lambda x: 2 * x)
 
 
+def broken(x):
+    raise KeyError("oops")
+
+
 number = 3
 """
 COMPILE = ["--spec", "batch=1,time=?,3", "--target", "cpu", "--target", "xla"]
@@ -186,7 +190,7 @@ def test_program_may_be_in_a_module():
     [
         ("model.py", "expected FILE.py:NAME or MODULE:NAME"),
         ("gone.py:layer", "there is no file gone.py"),
-        ("{folder}/model.py:gone", "has no 'gone'; it has layer, nested"),
+        ("{folder}/model.py:gone", "has no 'gone'; it has layer, nested, broken"),
         ("{folder}/model.py:number", "is a int; expected a layer or a function"),
         ("{folder}/broken.py:layer", "cannot be imported: ZeroDivisionError: division by zero"),
         ("no_such_module:layer", "cannot be imported: ModuleNotFoundError"),
@@ -208,6 +212,13 @@ def test_wrong_program(folder, program, match):
 )
 def test_wrong_options(folder, options, match):
     fails(match, "compile", f"{folder}/model.py:layer", *options)
+
+
+def test_program_that_fails_when_traced(folder):
+    program = f"{folder}/model.py:broken"
+    fails("cannot be traced with 1 --spec: KeyError: 'oops'", "compile", program, "--spec", "4")
+    result = call("compile", program, "--spec", "4", "--traceback")
+    assert isinstance(result.exception, KeyError)
 
 
 @pytest.mark.parametrize("command", ["run", "inspect", "verify", "bench"])
