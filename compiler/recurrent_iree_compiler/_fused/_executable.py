@@ -35,13 +35,13 @@ class Executable:
         arguments = ", ".join(f"%bind_{n}: !stream.binding" for n in names)
         return f"""
 stream.executable private @{self.name} {{
-  stream.executable.export public @run workgroups() -> (index, index, index) {{
+  stream.executable.export public @{self.name}_run workgroups() -> (index, index, index) {{
     %one = arith.constant 1 : index
     %count = arith.constant {self.kernel.workgroups} : index
     stream.return %count, %one, %one : index, index, index
   }}
   builtin.module {{
-    func.func @run({arguments}) {{
+    func.func @{self.name}_run({arguments}) {{
 {self._head()}
 {body}
       return

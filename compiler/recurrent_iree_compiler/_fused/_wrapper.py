@@ -92,7 +92,7 @@ class Wrapper:
         result = self.fresh()
         count = f":{len(outs)}" if len(outs) > 1 else ""
         self.lines.append(
-            f"  {result}{count} = flow.dispatch @{executable.name}::@run({', '.join(operands)}) : "
+            f"  {result}{count} = flow.dispatch @{executable.name}::@{executable.name}_run({', '.join(operands)}) : "
             f"({', '.join(kinds)}) -> ({', '.join(outs)})"
         )
         back = []

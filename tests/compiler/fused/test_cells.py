@@ -71,11 +71,16 @@ def _with_float32_edges(module, dtype):
     ins = [t.split(">")[0] for t in signature.split("->")[0].split("tensor<")[1:]]
     outs = [t.split(">")[0] for t in signature.split("->")[1].split("tensor<")[1:]]
     wide = [t.replace(short, "f32") for t in ins]
-    lines = [f"func.func public @main({', '.join(f'%a{n}: tensor<{t}>' for n, t in enumerate(wide))})"]
+    lines = [
+        f"func.func public @main({', '.join(f'%a{n}: tensor<{t}>' for n, t in enumerate(wide))})"
+    ]
     lines.append(f" -> ({', '.join('tensor<' + t.replace(short, 'f32') + '>' for t in outs)}) {{")
     for n, (a, b) in enumerate(zip(wide, ins, strict=True)):
         lines.append(f"%b{n} = stablehlo.convert %a{n} : (tensor<{a}>) -> tensor<{b}>")
-    names, types = ", ".join(f"%b{n}" for n in range(len(ins))), ", ".join(f"tensor<{t}>" for t in ins)
+    names, types = (
+        ", ".join(f"%b{n}" for n in range(len(ins))),
+        ", ".join(f"tensor<{t}>" for t in ins),
+    )
     results = ", ".join(f"tensor<{t}>" for t in outs)
     lines.append(f"%r:{len(outs)} = func.call @half({names}) : ({types}) -> ({results})")
     for n, t in enumerate(outs):
