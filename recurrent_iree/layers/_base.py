@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from recurrent_iree._trees import as_arrays
 from recurrent_iree_runtime import ArgumentTypeError
 
 from ._losses import KeepsLosses
@@ -201,11 +202,10 @@ class Layer(PureFace, InboundNodes, KeepsLosses):
     def _as_arrays(self, inputs: Any) -> Any:
         leaves = jax.tree.leaves(inputs)
         if leaves and not any(hasattr(leaf, "shape") for leaf in leaves):
-            inputs = jnp.asarray(inputs)
-        return jax.tree.map(self._as_array, inputs)
+            inputs = np.asarray(inputs)
+        return jax.tree.map(self._cast, as_arrays(inputs, "inputs"))
 
-    def _as_array(self, leaf: Any) -> Any:
-        array = jnp.asarray(leaf)
+    def _cast(self, array: Any) -> Any:
         if self._casts and jnp.issubdtype(array.dtype, jnp.floating):
             dtype = jnp.dtype(self._weight_dtype())
             return array if array.dtype == dtype else array.astype(dtype)

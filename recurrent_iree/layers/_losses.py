@@ -57,7 +57,7 @@ class KeepsLosses:
         return [] if inputs is None else self._depending("_call_updates", inputs)
 
     def _weight_losses(self) -> list[Any]:
-        variables = getattr(self, "trainable_weights", [])
+        variables = getattr(self, "weights", [])
         return [v.regularizer(v.value) for v in variables if v.regularizer is not None]
 
     def _conditional(self, kind: str) -> list[Any]:

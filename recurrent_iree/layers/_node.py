@@ -6,7 +6,12 @@ from typing import Any
 
 import jax
 
-from recurrent_iree_runtime import ArgumentError, LayerAttributeError, LayerRuntimeError
+from recurrent_iree_runtime import (
+    ArgumentError,
+    ArgumentTypeError,
+    LayerAttributeError,
+    LayerRuntimeError,
+)
 
 MAX_CONCRETE_NODES = 256
 
@@ -38,6 +43,13 @@ class SymbolicTensor:
     def ndim(self) -> int:
         """The rank."""
         return len(self.shape)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise ArgumentTypeError(
+            f"{self!r} has no values yet: call layers with it, and make a `Model` of the result."
+        )
+
+    __jax_array__ = __array__
 
     def __repr__(self) -> str:
         return f"<SymbolicTensor {self.name!r} {self.dtype}{list(self.shape)}>"

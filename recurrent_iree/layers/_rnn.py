@@ -87,7 +87,6 @@ class RNN(KeepsStates, Layer):
         self.time_major = time_major
         self.zero_output_for_mask = zero_output_for_mask
         self._features: tuple[int | None, ...] | None = None
-        self._programs: dict[Any, Any] = {}
 
     def build(self, input_shape: Any) -> None:
         """Build the cell for one step of ``[batch, time, …]``, and the states if stateful.
@@ -240,7 +239,8 @@ class RNN(KeepsStates, Layer):
         key = fingerprint([self.cell, flags, options], known)
         if key is None:
             return loop(*arrays)
-        return run_compiled(self._programs, key, loop, variables, arrays)
+        programs = self.__dict__.setdefault("_programs", {})
+        return run_compiled(programs, key, loop, variables, arrays)
 
     def _loop(
         self,

@@ -52,6 +52,10 @@ class OwnsWeights:
         # A property that raised AttributeError arrives here too: let it raise again.
         return object.__getattribute__(self, attribute)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy starts without the record of calls, which cannot be copied."""
+        return {k: v for k, v in self.__dict__.items() if k not in BOOKKEEPING}
+
     def add_weight(
         self,
         name: str = "weight",

@@ -1,5 +1,7 @@
 """The base class: custom layers, variables, attributes, programs on arrays."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -234,7 +236,27 @@ def test_a_cell_may_call_layers():
     assert (gradient[0] != 0).any()
 
 
-def test_unknown_attribute_before_init():
+def test_a_copy_has_weights_and_states_of_its_own():
+    layer = layers.LSTM(4, stateful=True, kernel_regularizer="l2")
+    y = layer(X)
+    other = copy.deepcopy(layer)
+    layer.set_weights([0 * weight for weight in layer.get_weights()])
+    layer.reset_states()
+    assert other._nodes() == [] and (other.states[0] != 0).any()
+    other.reset_states()
+    close(other(X), y)
+
+
+def test_inputs_that_are_no_arrays():
+    with pytest.raises(ArgumentTypeError, match="`inputs` is not an array: got"):
+        Affine()("words")
+    with pytest.raises(ArgumentTypeError, match="has no values yet"):
+        layers.GRU(4).get_initial_state(layers.Input((None, 3)))
+    with pytest.raises(ArgumentTypeError, match="has no values yet"):
+        np.asarray(layers.Input((3,)))
+
+
+def test_no_calls_yet():
     layer = layers.GRU(4)
     with pytest.raises(LayerRuntimeError, match="has never been called"):
         layer.get_input_at(0)

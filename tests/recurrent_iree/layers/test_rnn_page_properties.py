@@ -111,7 +111,7 @@ def test_losses():
     close(weight, 0.01 * np.abs(layer.get_weights()[0]).sum())
     close(activity, 0.01 * jnp.sum(y**2))
     layer.trainable = False
-    assert len(layer.losses) == 1
+    assert len(layer.losses) == 2
 
 
 def test_losses_of_symbolic_calls_add_up():
