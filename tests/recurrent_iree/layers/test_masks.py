@@ -131,6 +131,23 @@ def test_embedding_refuses_integers_outside(tokens):
         layers.Embedding(5, 3)(np.array(tokens))
 
 
+def test_embedding_clips_integers_inside_jit():
+    layer = layers.Embedding(5, 3)
+    layer.build((2, 2))
+    weights = [variable.value for variable in layer.weights]
+    rows = jax.jit(lambda w, x: layer.stateless_call(w, [], x)[0])(weights, np.array([[-7, 99]]))
+    close(rows[0], layer.get_weights()[0][[0, 4]])
+
+
+def test_masks_leak_no_tracers():
+    model = layers.Sequential([layers.Embedding(5, 3, mask_zero=True), layers.GRU(4)])
+    model.build((2, 4))
+    weights = [variable.value for variable in model.weights]
+    with jax.checking_leaks():
+        jax.jit(lambda w, x: model.stateless_call(w, [], x)[0])(weights, TOKENS)
+        jax.grad(lambda w: model.stateless_call(w, [], TOKENS)[0].sum())(weights)
+
+
 def test_masking_config():
     layer = layers.Masking(2.5)
     assert layers.Masking.from_config(layer.get_config()).mask_value == 2.5
