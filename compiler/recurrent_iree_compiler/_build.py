@@ -109,7 +109,9 @@ class _Build:
             return job
         self.tell(job, "plan")
         module = link(self.program, target.abi)
-        decisions: list[Decision] = plan_module(module, target.driver)
+        decisions: list[Decision] = plan_module(
+            module, target.name, target.driver, self.options.plan
+        )
         job.report.decisions = decisions
         job.text = module_text(module)
         return job

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from recurrent_iree_runtime import ArgumentError
+
+from ._plan import PlanOptions
 
 Stage = Literal["plan", "compile", "cached", "verify", "verified", "not verified", "done"]
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How `build` runs the compiler; nothing here changes what is compiled.
+    """How `build` plans, runs the compiler and verifies.
 
     Attributes:
         time_limit: seconds for one run of the compiler.
@@ -25,6 +27,7 @@ class BuildOptions:
         cache_size: bytes above which the least recently used entries are removed.
         jobs: how many compilers run at once; ``None`` is the number of processors, at most 4.
         verify: whether modules that can run on this machine are run and compared.
+        plan: how recurrences are planned; see `PlanOptions`.
         compiler: path of another ``iree-compile``; ``None`` is that of the installed wheel.
 
     Raises:
@@ -38,6 +41,7 @@ class BuildOptions:
     cache_size: int = 2 << 30
     jobs: int | None = None
     verify: bool = True
+    plan: PlanOptions = field(default_factory=PlanOptions)
     compiler: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:

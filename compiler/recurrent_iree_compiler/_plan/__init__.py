@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
+from recurrent_iree_compiler._fused import Refusal, known_machine, splice, try_fuse
 from recurrent_iree_compiler._mlir import Module, ir
+from recurrent_iree_runtime import UnsupportedError
 
 from ._decision import Decision as Decision, Form as Form
 from ._loops import PLAIN_UP_TO, chunk_in_a_row, chunk_of_nested, loops_in_a_row, nested_loop
@@ -16,47 +21,103 @@ from ._safety import check_loops as check_loops
 
 # Nested loops lose the device of software Vulkan drivers, so only these drivers get them.
 _NESTING_DRIVERS = frozenset({"cpu", "vmvx"})
+_FUSING_DRIVERS = frozenset({"cpu"})
+
+Fallback = Literal["loop", "error"]
 
 
-def plan_module(module: Module, driver: str) -> list[Decision]:
+@dataclass(frozen=True)
+class PlanOptions:
+    """What a caller may choose about the forms of recurrences.
+
+    Attributes:
+        fuse: whether recurrences become kernels where that is possible.
+        fallback: what to do with one that cannot be fused: run it as a ``"loop"`` (the report says
+            why), or raise an ``"error"``.
+    """
+
+    fuse: bool = True
+    fallback: Fallback = "loop"
+
+
+def plan_module(
+    module: Module, target: str, driver: str, options: PlanOptions | None = None
+) -> list[Decision]:
     """Choose a form for every recurrence of `module` and rewrite it in place.
 
     Args:
         module: linked StableHLO; recurrences are ``recurrent_iree.recurrence`` composites.
+        target: the name of the target, such as ``"cpu:x86-64-v3"``.
         driver: the driver of the target: ``"cpu"``, ``"vulkan"``, ``"cuda"``, …
+        options: what the caller chose.
 
     Returns:
         One decision for each recurrence, in order.
 
     Raises:
-        UnsupportedError: the module has a loop that IREE is known to miscompile.
+        UnsupportedError: the module has a loop that IREE is known to miscompile, or a recurrence
+            cannot be fused and the options say to refuse it then.
     """
     check_loops(module)
-    return [
-        _plan_recurrence(module, recurrence, driver, index)
-        for index, recurrence in enumerate(find_recurrences(module))
-    ]
+    options = options or PlanOptions()
+    decisions = []
+    for index, recurrence in enumerate(find_recurrences(module)):
+        decision = _fuse(module, recurrence, target, driver, options, index)
+        if isinstance(decision, str):
+            if options.fallback == "error":
+                raise UnsupportedError(
+                    f"the recurrence {recurrence.symbol!r} cannot be fused for {target!r}: "
+                    f'{decision}. Allow a loop with fallback="loop"'
+                )
+            decision = _loop(module, recurrence, driver, index, decision)
+        decisions.append(decision)
+    return decisions
 
 
-def _plan_recurrence(module: Module, recurrence: Recurrence, driver: str, index: int) -> Decision:
+def _fuse(
+    module: Module,
+    recurrence: Recurrence,
+    target: str,
+    driver: str,
+    options: PlanOptions,
+    index: int,
+) -> Decision | str:
+    """The decision for a kernel, or why there is none."""
+    if not options.fuse:
+        return "fusing is switched off"
+    if driver not in _FUSING_DRIVERS:
+        return f"there are no fused kernels for {driver} yet"
+    symbol, length = recurrence.symbol, recurrence.length
+    name = f"recurrence{index}"
+    result = try_fuse(module, recurrence.op, known_machine(target), name=name)
+    if isinstance(result, Refusal):
+        return f"not fused, because of {result}"
+    splice(module, recurrence.op, result)
+    details = {"plan": result.plan.to_json(), "text": result.plan.text()}
+    reason = "all its steps run in one dispatch, with the state in cache"
+    return Decision(symbol, "fused kernel", reason, length, details)
+
+
+def _loop(module: Module, recurrence: Recurrence, driver: str, index: int, why: str) -> Decision:
+    """Give the recurrence the form of a loop; `why` says why it has no kernel."""
     has_outputs = len(recurrence.result_types) > recurrence.num_carry
     length = recurrence.length
     if not has_outputs:
-        reason = "it stacks no outputs, so a plain loop costs the same at every step"
+        reason = f"{why}; it stacks no outputs, so a plain loop costs the same at every step"
         return Decision(recurrence.symbol, "plain loop", reason, length)
     if length <= PLAIN_UP_TO:
-        reason = f"{length} steps are few enough that the copies of its outputs cost little"
+        reason = f"{why}; {length} steps are so few that copying the outputs costs little"
         return Decision(recurrence.symbol, "plain loop", reason, length)
     symbol = f"{recurrence.symbol}.planned{index}"
+    copies = "a plain loop copies all outputs at every step"
     if driver in _NESTING_DRIVERS:
         chunk = chunk_of_nested(length)
         text = nested_loop(symbol, recurrence, chunk)
-        form, reason = "nested loop", "a plain loop copies all outputs at every step"
+        form, reason = "nested loop", f"{why}; {copies}"
     else:
         chunk = chunk_in_a_row(length)
         text = loops_in_a_row(symbol, recurrence, chunk)
-        form = "loops in a row"
-        reason = "a plain loop copies all outputs at every step, and nested loops can lose a GPU"
+        form, reason = "loops in a row", f"{why}; {copies}, and nested loops can lose a GPU"
     _redirect(module, recurrence, symbol, text)
     return Decision(recurrence.symbol, form, reason, length, {"chunk": chunk})
 
