@@ -29,6 +29,11 @@ class Executable:
     def bindings(self) -> int:
         return len(self.reads) + len(self.writes) + (0 if self.on_stack else 1)
 
+    @property
+    def symbol(self) -> str:
+        """The export, as a dispatch names it."""
+        return f"@{self.name}::@{self.name}_run"
+
     def _text(self, body: str) -> str:
         names = [b.name[1:] for b in [*self.reads, *self.writes]]
         names += [] if self.on_stack else ["own"]

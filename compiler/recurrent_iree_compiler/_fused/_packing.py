@@ -101,7 +101,12 @@ class Packer:
                 groups.setdefault((outer, entry[1].value.dtype), []).append(number)
         result: list[Packed | None] = [None] * len(terms)
         for (outer, _), members in groups.items():
-            gates = tuple(dict.fromkeys(found[m][1] for m in members))  # pyright: ignore
+            gates = tuple(
+                sorted(
+                    dict.fromkeys(found[m][1] for m in members),  # pyright: ignore
+                    key=lambda gate: (gate.value.name, gate.starts),
+                )
+            )
             pack = self._pack(outer, sizes, gates)
             for m in members:
                 side, gate, names = found[m]  # pyright: ignore

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from ._buffers import Binding, Buffer
+from ._carried import Segment
 from ._executable import Executable
 from ._ir import Value
 from ._packing import Gate, Pack
@@ -92,7 +93,7 @@ class Wrapper:
         result = self.fresh()
         count = f":{len(outs)}" if len(outs) > 1 else ""
         self.lines.append(
-            f"  {result}{count} = flow.dispatch @{executable.name}::@{executable.name}_run({', '.join(operands)}) : "
+            f"  {result}{count} = flow.dispatch {executable.symbol}({', '.join(operands)}) : "
             f"({', '.join(kinds)}) -> ({', '.join(outs)})"
         )
         back = []
@@ -155,26 +156,76 @@ class Wrapper:
         """One flat tensor: ``[outer][tiles][contracted][gates][lanes]`` for each segment."""
         dtype = pack.buffer.storage
         parts, sizes = [], []
+        even = self._evenly_cut(pack)
         for segment, _ in pack.parts:
-            span = segment.tiles * segment.lanes
-            gates = [self._gate(pack, g, segment.start, span) for g in pack.gates]
             outer = tuple(size for _, size in pack.outer)
-            inner = (segment.tiles, segment.lanes, math.prod(pack.contract))
+            depth, count = math.prod(pack.contract), len(pack.gates)
+            inner = (segment.tiles, segment.lanes)
+            if even is not None:
+                name = self._gates_at_once(pack, segment, even)
+            else:
+                name = self._gates_one_by_one(pack, segment)
             rank = len(outer)
-            order = (*range(rank), rank, rank + 2, rank + 1)
-            made = []
-            for name in gates:
-                name = self._reshape(name, (*outer, span, inner[2]), (*outer, *inner), dtype)
-                name = self._transpose(name, (*outer, *inner), order, dtype)
-                shape = (*outer, inner[0], inner[2], inner[1])
-                made.append(self._reshape(name, shape, (*shape[:-1], 1, shape[-1]), dtype))
-            shape = (*outer, inner[0], inner[2], 1, inner[1])
-            whole = self._concatenate(made, [shape] * len(made), rank + 2, dtype)
-            total = math.prod(shape) * len(made)
-            shape = (*shape[:-2], len(made), shape[-1])
-            parts.append(self._reshape(whole, shape, (total,), dtype))
+            span = segment.tiles * segment.lanes
+            shape = (*outer, count, *inner, depth)
+            name = self._reshape(name, (*outer, count, span, depth), shape, dtype)
+            order = (*range(rank), rank + 1, rank + 3, rank, rank + 2)
+            name = self._transpose(name, shape, order, dtype)
+            total = math.prod(shape)
+            parts.append(self._reshape(name, tuple(shape[a] for a in order), (total,), dtype))
             sizes.append((total,))
         return self._concatenate(parts, sizes, 0, dtype)
+
+    def _evenly_cut(self, pack: Pack) -> int | None:
+        """The axis that the gates cut into equal parts, if that is all that they do."""
+        first = pack.gates[0]
+        width = sum(segment.tiles * segment.lanes for segment, _ in pack.parts)
+        lane = first.axes.index(("lane", 0))
+        if first.value.shape[lane] != width * len(pack.gates):
+            return None
+        for number, gate in enumerate(pack.gates):
+            starts = tuple(number * width if a == lane else 0 for a in range(len(gate.axes)))
+            if (gate.value, gate.axes, gate.starts) != (first.value, first.axes, starts):
+                return None
+        sizes = dict(pack.outer)
+        for (kind, number), size in zip(first.axes, first.value.shape, strict=True):
+            if kind == "fixed" or (kind == "loop" and sizes[number] != size):
+                return None
+        return lane
+
+    def _gates_at_once(self, pack: Pack, segment: Segment, lane: int) -> str:
+        """The window of an evenly cut weight as ``[outer][gates][lanes][contracted]``."""
+        dtype, gate = pack.buffer.storage, pack.gates[0]
+        shape, count = gate.value.shape, len(pack.gates)
+        cut = (*shape[:lane], count, shape[lane] // count, *shape[lane + 1 :])
+        name = self._reshape(self.names["const", gate.value], shape, cut, dtype)
+        span = segment.tiles * segment.lanes
+        window = [(0, n) for n in cut]
+        window[lane + 1] = (segment.start, segment.start + span)
+        name = self._slice(name, cut, window, dtype)
+        cut = tuple(b - a for a, b in window)
+        axes = [*gate.axes[:lane], ("gates", 0), *gate.axes[lane:]]
+        wanted = [("loop", n) for n, _ in pack.outer] + [("gates", 0), ("lane", 0)]
+        wanted += [("contract", n) for n in range(len(pack.contract))]
+        order = tuple(axes.index(w) for w in wanted)
+        name = self._transpose(name, cut, order, dtype)
+        outer = tuple(size for _, size in pack.outer)
+        target = (*outer, count, span, math.prod(pack.contract))
+        return self._reshape(name, tuple(cut[a] for a in order), target, dtype)
+
+    def _gates_one_by_one(self, pack: Pack, segment: Segment) -> str:
+        """Windows of any weights, laid side by side as ``[outer][gates][lanes][contracted]``."""
+        dtype = pack.buffer.storage
+        outer = tuple(size for _, size in pack.outer)
+        span = segment.tiles * segment.lanes
+        shape = (*outer, span, math.prod(pack.contract))
+        made = []
+        for gate in pack.gates:
+            name = self._gate(pack, gate, segment.start, span)
+            alone = (*outer, 1, *shape[len(outer) :])
+            made.append(self._reshape(name, shape, alone, dtype))
+        shapes = [(*outer, 1, *shape[len(outer) :])] * len(made)
+        return self._concatenate(made, shapes, len(outer), dtype)
 
     def _gate(self, pack: Pack, gate: Gate, start: int, span: int) -> str:
         """The window of one weight as ``[outer][lanes][contracted]``."""
