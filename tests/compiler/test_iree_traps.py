@@ -288,3 +288,24 @@ def test_a_transposed_product_added_to_another_is_wrong_on_vulkan(tmp_path):
     still(wrong > 1e-3, "_TRANSPOSES in _gpu_targets")
     right = run(tmp_path, _TRANSPOSED, _CHECK_TRANSPOSED, "vulkan:llvmpipe", "vulkan")
     assert right < 1e-5
+
+
+_GATHER = """
+func.func public @f(%table: tensor<4x2xf32>, %i: tensor<1x1xi32>) -> tensor<1x2xf32> {
+  %r = "stablehlo.gather"(%table, %i) <{
+    dimension_numbers = #stablehlo.gather<offset_dims = [1], collapsed_slice_dims = [0],
+      start_index_map = [0], index_vector_dim = 1>,
+    slice_sizes = array<i64: 1, 2>}>
+    : (tensor<4x2xf32>, tensor<1x1xi32>) -> tensor<1x2xf32>
+  return %r : tensor<1x2xf32>
+}
+"""
+
+
+def test_a_gather_does_not_clamp_its_indices(tmp_path):
+    script = """
+table = np.arange(8, dtype=np.float32).reshape(4, 2)
+print(json.dumps([float(v) for v in f(table, np.array([[7]], np.int32)).to_host().ravel()]))
+"""
+    answer = run(tmp_path, _GATHER, script)
+    still(answer != [6.0, 7.0], "that the planner clamps the indices of gathers")

@@ -10,6 +10,7 @@ from recurrent_iree_compiler._mlir import Module, ir
 from recurrent_iree_runtime import UnsupportedError
 
 from ._decision import Decision as Decision, Form as Form
+from ._gathers import clamp_gathers
 from ._loops import PLAIN_UP_TO, chunk_in_a_row, chunk_of_nested, loops_in_a_row, nested_loop
 from ._recurrence import (
     Recurrence as Recurrence,
@@ -59,6 +60,7 @@ def plan_module(
             cannot be fused and the options say to refuse it then.
     """
     check_loops(module)
+    clamp_gathers(module)
     options = options or PlanOptions()
     decisions = []
     for index, recurrence in enumerate(find_recurrences(module)):
