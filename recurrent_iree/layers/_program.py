@@ -1,6 +1,9 @@
 """Compiled calls of a layer on arrays, reused while nothing that they depend on has changed."""
 
+import inspect
 from collections.abc import Callable, Hashable
+from functools import partial
+from types import MethodType
 from typing import Any
 
 import jax
@@ -76,8 +79,13 @@ def _print(value: Any, known: frozenset[int], path: tuple[int, ...]) -> Hashable
     if isinstance(value, dict):
         items = [(key, item) for key, item in value.items() if key not in BOOKKEEPING]
         return dict, tuple((_print(k, known, path), _print(v, known, path)) for k, v in items)
+    if isinstance(value, partial):
+        return partial, _print((value.func, value.args, value.keywords), known, path)
+    if isinstance(value, MethodType):
+        return MethodType, _Same(value.__func__), _print(value.__self__, known, path)
     if callable(value) and hasattr(value, "__name__"):
         return _Same(value)
-    if hasattr(value, "__dict__"):
+    slots = any(vars(cls).get("__slots__") for cls in inspect.getmro(type(value)))
+    if hasattr(value, "__dict__") and not slots:
         return type(value), _print(vars(value), known, path)
     raise _Unknown

@@ -1,6 +1,7 @@
 """The base class: custom layers, variables, attributes, programs on arrays."""
 
 import copy
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -158,6 +159,33 @@ def test_a_changed_cell_is_seen_by_the_next_call():
     close(layer(X), np.sin(3 * x + 1))
     cell.table["on"] = False
     assert (layer(X) == 0).all()
+
+
+def test_functions_of_a_cell_are_seen_through():
+    class Gain:
+        def __init__(self, factor):
+            self.factor = factor
+
+        def __call__(self, x):
+            return self.factor * x
+
+        method = __call__
+
+    cell = Scaled()
+    layer = layers.RNN(cell)
+    x = 2 * X[:, -1]
+    gain = Gain(2.0)
+    for function in (gain, gain.method, partial(jnp.multiply, 2.0)):
+        cell.function = function
+        close(layer(X), 2 * x)
+    cell.function = partial(jnp.multiply, 3.0)
+    close(layer(X), 3 * x)
+    for function in (gain, gain.method):
+        cell.function = function
+        gain.factor = 4.0
+        close(layer(X), 4 * x)
+        gain.factor = 5.0
+        close(layer(X), 5 * x)
 
 
 def test_a_cell_with_arrays_that_change_in_place():

@@ -323,31 +323,3 @@ def test_time_major():
     close(got.swapaxes(0, 1), want)
     close(got_state, state)
     assert other.compute_output_shape((5, 2, 3)) == [(5, 2, 4), (2, 4)]
-
-
-def test_inputs_must_have_time():
-    with pytest.raises(ArgumentError, match=r"needs inputs of rank at least 3 .*shape \(2, 3\)"):
-        layers.RNN(Leaky())(X[:, 0])
-
-
-def test_features_must_stay():
-    layer = layers.LSTM(4)
-    layer(X)
-    assert layer(X[:, :2]).shape == (2, 4)
-    with pytest.raises(ArgumentError, match=r"was built for features \(3,\), got .*\(2, 5, 2\)"):
-        layer(X[:, :, :2])
-
-
-def test_a_cell_may_not_change_its_states():
-    class Growing(Leaky):
-        def call(self, inputs, states):
-            return inputs, [jnp.concatenate([states[0], inputs], 1)]
-
-    with pytest.raises(ArgumentError, match=r"Growing.call`: state 0 has shape \(2, 6\)"):
-        layers.RNN(Growing())(X)
-    many = type("Many", (Leaky,), {"call": lambda self, x, s: (x, [x, x])})
-    with pytest.raises(ArgumentError, match="Many.call` has 2 states, but the cell has 1"):
-        layers.RNN(many())(X)
-    single = type("Single", (Leaky,), {"call": lambda self, x, s: x})
-    with pytest.raises(ArgumentError, match=r"Single.call must return a pair \(output, states\)"):
-        layers.RNN(single())(X)
