@@ -5,6 +5,7 @@ from ._build import build as build
 from ._options import BuildOptions as BuildOptions, Event as Event, Progress as Progress
 from ._plan import Decision as Decision, PlanOptions as PlanOptions
 from ._program import FunctionSource as FunctionSource, GoldenCase as GoldenCase, Program as Program
+from ._recompile import program_of as program_of, recompile as recompile
 from ._report import Verification as Verification
 from ._targets import Target as Target, parse_target as parse_target
 from ._tools import compiler_version as compiler_version

@@ -63,7 +63,10 @@ def _module(
     program: Program, target: Target, modules: Mapping[str, bytes], members: dict[str, bytes]
 ) -> Module:
     if target.driver == "xla":
-        return Module(target.name, "xla", None, functions_xla=_blobs(program, target, members))
+        chosen = _blobs(program, target, members)
+        names = {symbol: _blob_name(program, symbol, key) for symbol, key in chosen.items()}
+        needs = _common_platforms(chosen)
+        return Module(target.name, "xla", None, needs, functions_xla=names)
     member = f"modules/{target.name.replace(':', '-')}.vmfb"
     members[member] = modules[target.name]
     return Module(
@@ -77,7 +80,7 @@ def _module(
 
 
 def _blobs(program: Program, target: Target, members: dict[str, bytes]) -> dict[str, str]:
-    """The jax.export blob of each function for the platforms of an XLA target."""
+    """The platforms of the jax.export blob chosen for each function; adds it to the members."""
     wanted = target.name.partition(":")[2]
     chosen: dict[str, str] = {}
     for symbol, source in program.functions.items():
@@ -87,11 +90,32 @@ def _blobs(program: Program, target: Target, members: dict[str, bytes]) -> dict[
                 f"the function {symbol!r} has no jax.export blob for {target.name!r}; "
                 f"it has {', '.join(sorted(source.xla)) or 'none'}. Export it for that platform"
             )
-        platforms = max(fitting, key=lambda k: len(k.split(",")))
-        suffix = "" if len(source.xla) == 1 else "." + platforms.replace(",", "-")
-        chosen[symbol] = f"program/{symbol}{suffix}.jax"
-        members[chosen[symbol]] = bytes(source.xla[platforms])
+        chosen[symbol] = max(fitting, key=lambda k: len(k.split(",")))
+        members[_blob_name(program, symbol, chosen[symbol])] = bytes(source.xla[chosen[symbol]])
     return chosen
+
+
+def _blob_name(program: Program, symbol: str, platforms: str) -> str:
+    single = len(program.functions[symbol].xla) == 1
+    return f"program/{symbol}{'' if single else '.' + platforms.replace(',', '-')}.jax"
+
+
+def blob_platforms(member: str, symbol: str) -> tuple[str, ...]:
+    """The platforms that the name of a blob states; none if the program has one blob only.
+
+    >>> blob_platforms("program/chunk.cpu-cuda.jax", "chunk")
+    ('cpu', 'cuda')
+    >>> blob_platforms("program/chunk.jax", "chunk")
+    ()
+    """
+    stated = member.removeprefix(f"program/{symbol}").removesuffix(".jax").removeprefix(".")
+    return tuple(stated.split("-")) if stated else ()
+
+
+def _common_platforms(chosen: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    sets = [set(key.split(",")) for key in chosen.values()]
+    common = set.intersection(*sets) if sets else set()
+    return {"platforms": tuple(sorted(common))} if common else {}
 
 
 def _dtypes(program: Program) -> set[str]:
