@@ -89,7 +89,8 @@ def _layer_program(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     leaves, input_names, structure = _leaves((args, kwargs), inputs)
     arguments = jax.tree.unflatten(structure, leaves)
     structure = jax.tree.structure(((names, *arguments[0]), arguments[1]))
-    program = Program(call, structure, [*names, *leaves], input_names, {**weights, **inputs})
+    given = {**weights, **inputs}
+    program = Program(call, structure, [*names, *leaves], input_names, given, layer)
     if program.dims.get(TIME, ()) is None and getattr(layer, "stateful", False) and not states:
         raise ArgumentError("compile: a stateful layer must be built before it is compiled")
     return program

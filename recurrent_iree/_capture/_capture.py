@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +10,12 @@ import jax
 import numpy as np
 
 from recurrent_iree._spec import TIME, Spec
-from recurrent_iree_runtime import ArgumentError, UnsupportedError
+from recurrent_iree_runtime import ArgumentError, RecurrentIreeError, UnsupportedError
 
 from ._arguments import sort_arguments
 from ._axes import Case, name_axes
 from ._golden import GoldenCase, golden_cases
+from ._layer import describe_layer
 from ._lower import (
     LoweredFunction,
     Piece,
@@ -23,6 +24,7 @@ from ._lower import (
     lower_piece,
     output_avals,
     sequence_piece,
+    state_avals,
 )
 from ._program import Program, Trace
 from ._scan import describe_scan
@@ -68,6 +70,7 @@ class Lowered:
         goldens: inputs and the outputs that XLA gives for them.
         streaming: empty if the program can be streamed, else the reason why it cannot.
         loops: what was found of each loop of the first function, as JSON.
+        layer: what the runtime needs to know of the layer that this is, as JSON; else ``None``.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Lowered:
     goldens: list[GoldenCase]
     streaming: str
     loops: list[dict[str, Any]]
+    layer: dict[str, Any] | None = None
 
     def text(self, symbol: str | None = None) -> str:
         """The StableHLO of one function (of the first one if `symbol` is not given)."""
@@ -136,6 +140,7 @@ def capture(
         goldens=_goldens(program, default, lengths, streams=bool(pieces)),
         streaming=streaming.reason,
         loops=[describe_scan(eqn) for eqn in [*whole, *pieces][0].trace.scans],
+        layer=describe_layer(program, streaming),
     )
 
 
@@ -229,10 +234,15 @@ def _stream_entries(
     shapes = _output_shapes(program, chunk_pieces, vary_time=True)
     cases: list[Case] = [(p.dims, [tuple(s.shape) for s in p.states]) for p in chunk_pieces]
     names = _state_names(streaming, trace)
+    probes: list[Case] = [
+        (sizes, [tuple(s.shape) for s in state_avals(program, streaming, other, sizes)])
+        for sizes, other in _probes(program, chunk_pieces[0].dims)
+        if len(other.scans) == len(trace.scans)
+    ]
     states = [
         Array(n, shape, np.dtype(aval.dtype).name)
         for n, shape, aval in zip(
-            names, name_axes(cases, "state"), chunk_pieces[0].states, strict=True
+            names, name_axes(cases, "state", probes), chunk_pieces[0].states, strict=True
         )
     ]
     empty = {"dict": {"args": {"tuple": []}, "kwargs": {"dict": {}}}}
@@ -266,7 +276,22 @@ def _output_shapes(
             cases.append(({**sizes, TIME: time}, [s for s, _ in output_avals(trace)]))
     if program.any_dims:
         return [tuple(_plain(d) for d in shape) for shape in cases[0][1]]
-    return name_axes(cases, "output")
+    probes: list[Case] = [
+        (sizes, [s for s, _ in output_avals(trace)])
+        for sizes, trace in _probes(program, pieces[0].dims)
+    ]
+    return name_axes(cases, "output", probes)
+
+
+def _probes(program: Program, sizes: dict[str, int]) -> Iterator[tuple[dict[str, int], Trace]]:
+    """Traces with another size for each dim that has one only, where the program allows one."""
+    for name, choices in program.dims.items():
+        if choices is not None and len(choices) == 1:
+            other = {**sizes, name: sizes[name] + 1}
+            try:
+                yield other, program.trace(other)
+            except (TypeError, ValueError, IndexError, RecurrentIreeError):
+                continue
 
 
 def _plain(size: Any) -> int | str:

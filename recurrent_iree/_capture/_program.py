@@ -30,6 +30,7 @@ class Program:
         leaves: for each leaf of the arguments a `Spec` (an input) or the name of a weight.
         names: a name for each input leaf.
         weights: the arrays by name; grows when constants are lifted out of traces.
+        layer: the layer that the function calls, if it is one.
     """
 
     function: Callable[..., Any]
@@ -37,6 +38,7 @@ class Program:
     leaves: list[Spec | str]
     names: list[str]
     weights: dict[str, np.ndarray]
+    layer: Any = None
     _lifted: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
 
     @property

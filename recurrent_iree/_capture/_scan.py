@@ -114,6 +114,8 @@ def _run_loop(loop: _Loop, init: Sequence[Any], marked: bool) -> list[Any]:
     sunk = {v for eqn in loop.split.after for v in eqn.outvars}
     stacked = [v for v in wanted if v in made and v not in sunk]
     outputs = [*loop.carry_out, *stacked]
+    if not outputs:
+        return []
     equations = _live(loop.split.loop, outputs)
     used = variables([*(a for e in equations for a in e.invars), *outputs])
     own = {v for eqn in equations for v in eqn.outvars} | set(loop.carry_vars)

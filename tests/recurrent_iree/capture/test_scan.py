@@ -235,3 +235,11 @@ def test_random_bodies_keep_their_numbers(
         return lax.scan(step, jnp.ones((B, 4), jnp.float32), xs, reverse=reverse)
 
     take_apart(program, params, xs)
+
+
+def test_a_scan_that_carries_nothing_leaves_no_loop() -> None:
+    def program(x: Any) -> Any:
+        return lax.scan(lambda c, v: (c, v @ jnp.ones((D, 2))), (), jnp.swapaxes(x, 0, 1))[1]
+
+    jaxpr, _ = take_apart(program, weights()["x"])
+    assert "composite" not in primitives(jaxpr)
