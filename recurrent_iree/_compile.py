@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -16,7 +17,7 @@ from recurrent_iree_compiler import (
     Program,
     build,
 )
-from recurrent_iree_runtime import ArgumentTypeError, Dim, Entry, Function, Leaf
+from recurrent_iree_runtime import ArgumentError, ArgumentTypeError, Dim, Entry, Function, Leaf
 
 from ._capture import Array, Lowered, LoweredEntry, LoweredFunction, capture
 
@@ -113,9 +114,17 @@ def _compiler_program(lowered: Lowered, metadata: Mapping[str, str]) -> Program:
             for g in lowered.goldens
         ),
         versions={"recurrent_iree": _own_version(), "jax": jax.__version__},
-        metadata=dict(metadata),
+        metadata=_metadata(lowered, metadata),
         captured=lowered.report(),
     )
+
+
+def _metadata(lowered: Lowered, given: Mapping[str, str]) -> dict[str, str]:
+    if lowered.layer is None:
+        return dict(given)
+    if "layer" in given:
+        raise ArgumentError('compile: metadata has the key "layer", which describes the layer')
+    return {**given, "layer": json.dumps(lowered.layer, sort_keys=True)}
 
 
 def _source(function: LoweredFunction) -> FunctionSource:
