@@ -66,7 +66,7 @@ def _module(
         chosen = _blobs(program, target, members)
         names = {symbol: _blob_name(program, symbol, key) for symbol, key in chosen.items()}
         needs = _common_platforms(chosen)
-        return Module(target.name, "xla", None, needs, functions_xla=names)
+        return Module(target.name, "xla", None, dict(needs), functions_xla=names)
     member = f"modules/{target.name.replace(':', '-')}.vmfb"
     members[member] = modules[target.name]
     return Module(
@@ -112,7 +112,7 @@ def blob_platforms(member: str, symbol: str) -> tuple[str, ...]:
     return tuple(stated.split("-")) if stated else ()
 
 
-def _common_platforms(chosen: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+def _common_platforms(chosen: Mapping[str, str]) -> Mapping[str, str | tuple[str, ...]]:
     sets = [set(key.split(",")) for key in chosen.values()]
     common = set.intersection(*sets) if sets else set()
     return {"platforms": tuple(sorted(common))} if common else {}

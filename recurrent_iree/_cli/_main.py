@@ -13,6 +13,7 @@ from ._devices import devices
 from ._inspect import inspect
 from ._recompile import recompile
 from ._run import run
+from ._sign import keygen, sign
 from ._verify import verify
 
 
@@ -46,5 +47,6 @@ def main() -> None:
     """
 
 
-for command in (compile_command, recompile, run, inspect, verify, bench, devices):
+commands = (compile_command, recompile, run, inspect, verify, bench, devices, sign, keygen)
+for command in commands:
     main.add_command(command)

@@ -15,8 +15,17 @@ from ._options import artifact_argument, console, devices_option, make_table, us
 @click.command()
 @artifact_argument
 @devices_option
+@click.option(
+    "--trusted-key",
+    "trusted_keys",
+    multiple=True,
+    metavar="KEY",
+    help="Refuse an artifact that none of these public keys signed; may be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def verify(artifact: str, devices: tuple[str, ...], as_json: bool) -> None:
+def verify(
+    artifact: str, devices: tuple[str, ...], trusted_keys: tuple[str, ...], as_json: bool
+) -> None:
     """Run the golden calls of ARTIFACT and compare with what XLA gave when it was built.
 
     The exit status is 1 if any output is beyond its tolerance.
@@ -25,12 +34,13 @@ def verify(artifact: str, devices: tuple[str, ...], as_json: bool) -> None:
     Examples:
       recurrent-iree verify model.riree
       recurrent-iree verify model.riree --device cpu --device vulkan
+      recurrent-iree verify model.riree --trusted-key release.key.pub
     """
     file = rt.read(artifact)
     file.check()
     reports = []
     for device in devices or usable_devices(file.manifest):
-        with rt.load(file, device=device) as model:
+        with rt.load(file, device=device, trusted_keys=trusted_keys or None) as model:
             reports.append(model.verify())
     if as_json:
         click.echo(json.dumps([_as_json(report) for report in reports], indent=2))

@@ -40,6 +40,7 @@ from ._errors import (
     IntegrityError as IntegrityError,
     LayerAttributeError as LayerAttributeError,
     LayerRuntimeError as LayerRuntimeError,
+    MissingPackageError as MissingPackageError,
     NotAnArtifactError as NotAnArtifactError,
     NoVariantError as NoVariantError,
     RecurrentIreeError as RecurrentIreeError,
@@ -48,6 +49,7 @@ from ._errors import (
     StorageError as StorageError,
     UnknownTargetError as UnknownTargetError,
     UnsupportedError as UnsupportedError,
+    UntrustedError as UntrustedError,
     VerificationError as VerificationError,
     VersionError as VersionError,
 )
@@ -72,6 +74,11 @@ from ._safetensors import (
     write_safetensors as write_safetensors,
 )
 from ._session import Session as Session
+from ._signing import (
+    check_signature as check_signature,
+    generate_key as generate_key,
+    sign as sign,
+)
 from ._state import State as State
 from ._tree import (
     check_tree as check_tree,

@@ -10,6 +10,7 @@ from ._container import Container, FilePath, read_container
 from ._errors import ArgumentTypeError, ArtifactError, IntegrityError
 from ._manifest import LARGEST_MANIFEST, Manifest, digest
 from ._safetensors import check_arrays, read_safetensors
+from ._zip_layout import FIRST, SIGNATURE
 
 Weights = Mapping[str, np.ndarray]
 
@@ -34,16 +35,26 @@ which is no entry
         text = container.member("manifest.json")
         if len(text) > LARGEST_MANIFEST or not self._manifest_is_intact(text):
             self._changed("manifest.json")
+        self.digest = digest(text)
         self.manifest = Manifest.from_json(bytes(text))
+        self.signature = self._signature()
         self._check_table()
 
     def _manifest_is_intact(self, text: memoryview) -> bool:
         return bytes(self._container.member("manifest.sha256")) == digest(text).encode()
 
+    def _signature(self) -> memoryview | None:
+        """The member that the manifest cannot list, because it is made from the manifest."""
+        if SIGNATURE not in self._container.names:
+            return None
+        if not self._container.fits_checksum(SIGNATURE):
+            self._changed(SIGNATURE)
+        return self._container.member(SIGNATURE)
+
     def _check_table(self) -> None:
         listed = self.manifest.members
-        for name in self._container.names[2:]:
-            if name not in listed:
+        for name in self._container.names:
+            if name not in listed and name not in FIRST:
                 raise IntegrityError(f"{self.source} has the member {name!r}, which is not listed")
         for name, member in listed.items():
             if len(self._container.member(name)) != member.size:

@@ -209,4 +209,5 @@ def short(value: Any) -> str:
 
 def refuse(path: str, why: str) -> NoReturn:
     """Raise the error of a document that is not as specified."""
-    raise NotAnArtifactError(f"manifest.json: {path} {why}")
+    where = path if ": $" in path else f"manifest.json: {path}"
+    raise NotAnArtifactError(f"{where} {why}")

@@ -44,6 +44,10 @@ class Container:
             raise IntegrityError(f"{self.source}: the member {name!r} is missing")
         return self._data[slot.data : slot.data + slot.size]
 
+    def fits_checksum(self, name: str) -> bool:
+        """Whether a member has its CRC-32, which finds accidents, not intent."""
+        return zlib.crc32(self.member(name)) == self._slots[name].crc
+
 
 def read_container(source: FilePath | bytes | bytearray | memoryview) -> Container:
     """Read a `.riree` file, or its bytes, and check that its layout is that of an artifact.
@@ -144,6 +148,9 @@ def pack(manifest: Manifest, members: Mapping[str, bytes]) -> dict[str, bytes]:
     >>> sorted(pack(m, {"report.json": b"{}"}))
     ['manifest.json', 'manifest.sha256', 'report.json']
     """
+    for name in members:
+        if name in layout.FIRST:
+            raise ArgumentError(f"{name!r} is made by pack() and sign(), it cannot be given")
     table = {name: Member(digest(data), len(data)) for name, data in members.items()}
     text = replace(manifest, members=table).to_json()
     if len(text) > LARGEST_MANIFEST:

@@ -14,7 +14,8 @@ Each class also derives from the built-in exception that the field expects, so t
     ├── ArtifactError (ValueError)          the file cannot be used
     │   ├── NotAnArtifactError              it is no .riree file
     │   ├── IntegrityError                  its bytes changed since it was written
-    │   └── VersionError                    another format version or another IREE
+    │   ├── VersionError                    another format version or another IREE
+    │   └── UntrustedError                  it is not signed by a key that is trusted
     ├── DeviceError (RuntimeError)          the device cannot be used
     │   ├── DriverMissingError              no driver, or no such device
     │   ├── NoVariantError                  the artifact holds no module for this device
@@ -24,6 +25,7 @@ Each class also derives from the built-in exception that the field expects, so t
     │   ├── UnknownTargetError (ValueError) no such target
     │   ├── CompilerTimeoutError            stopped at its time limit
     │   └── CompilerCrashError              died, or ran out of memory
+    ├── MissingPackageError (ImportError)   something optional is needed and not installed
     ├── VerificationError (RuntimeError)    a module does not give the expected numbers
     └── StorageError (OSError)              a file could not be written (disk full, no permission)
 
@@ -76,6 +78,10 @@ class VersionError(ArtifactError):
     """The artifact has another format version, or was compiled for another IREE."""
 
 
+class UntrustedError(ArtifactError):
+    """The artifact is not signed by a key that the caller trusts."""
+
+
 class DeviceError(RecurrentIreeError, RuntimeError):
     """The device cannot be used."""
 
@@ -110,6 +116,10 @@ class CompilerTimeoutError(CompileError):
 
 class CompilerCrashError(CompileError):
     """The compiler died, or needed more memory than its limit."""
+
+
+class MissingPackageError(RecurrentIreeError, ImportError):
+    """A package that is not always needed is needed here, and not installed."""
 
 
 class VerificationError(RecurrentIreeError, RuntimeError):

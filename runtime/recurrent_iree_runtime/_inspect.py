@@ -6,6 +6,7 @@ from typing import Any
 from ._artifact import ArtifactFile
 from ._coerce import shape_text
 from ._manifest import Entry, Leaf, Manifest
+from ._signing import signatures_of
 from ._text import Node, size_text
 from ._tree import leaf_paths
 
@@ -17,6 +18,7 @@ def inspect_json(artifact: ArtifactFile) -> dict[str, Any]:
         "file": artifact.source,
         "size": artifact.size,
         "manifest": json.loads(artifact.manifest.to_json()),
+        "signed_by": [signature.key for signature in signatures_of(artifact)],
     }
 
 
@@ -42,6 +44,8 @@ def inspect_tree(artifact: ArtifactFile) -> Node:
             sizes = ", ".join(f"{k}={v}" for k, v in golden.dims.items())
             goldens.add(f"{golden.entry}({sizes})  rtol {golden.rtol:g}, atol {golden.atol:g}")
     _add_members(root, artifact)
+    for signature in signatures_of(artifact):
+        root.add(f"signature by {signature.key}  (checked by load with trusted_keys)")
     return root
 
 

@@ -1,10 +1,10 @@
 """`load`: from a file to a model on a device."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ._artifact import ArtifactFile, read
+from ._artifact import ArtifactFile, Weights, read
 from ._container import FilePath
 from ._devices import DeviceInfo, make_driver
 from ._drivers._base import Driver, Executable
@@ -12,6 +12,7 @@ from ._manifest import Module
 from ._model import Model
 from ._placement import SYNC, TASK, place
 from ._runner import Runner
+from ._signing import Key, check_signature
 from ._variants import choose_device
 
 
@@ -20,6 +21,7 @@ def load(
     device: str | Driver = "auto",
     *,
     weights: FilePath | Mapping[str, np.ndarray] | None = None,
+    trusted_keys: Sequence[Key] | None = None,
 ) -> Model:
     """Load an artifact on a device.
 
@@ -28,9 +30,13 @@ def load(
         device: `"auto"`, a name that `devices()` lists, or a `Driver` such as `FakeDriver`.
         weights: other weights for the program, as a `.safetensors` file or a dict of arrays;
             names, shapes and dtypes must be those of the artifact.
+        trusted_keys: public keys, as 64 hexadecimal digits or paths of PEM files; one of them must
+            have signed the artifact. `None` asks for no signature. It says nothing of `weights`.
 
     Raises:
         ArtifactError: the file is no artifact, was changed, or is of another version.
+        UntrustedError: a signature was asked for, and there is none that fits.
+        MissingPackageError: a signature was asked for, and nothing here can check it.
         DeviceError: no such device, its driver is missing, or no module fits it.
 
     Example:
@@ -38,6 +44,8 @@ def load(
         >>> model = rt.load("tiny.riree", device="cpu")  # doctest: +SKIP
     """
     artifact = source if isinstance(source, ArtifactFile) else read(source)
+    if trusted_keys is not None:
+        check_signature(artifact, trusted_keys)
     arrays = artifact.own_weights(weights)
     if isinstance(device, Driver):
         return _load_on_driver(artifact, device, arrays)
@@ -46,51 +54,51 @@ def load(
         return _load_on_cpu(artifact, info, module, arrays)
     uri = info.name.partition(":")[2] if module.driver == "cpu" else None
 
-    def open_runner() -> Runner:
-        executable = make_driver(info, uri).load(module, artifact.read_member, arrays)
+    def open_runner(weights: Weights) -> Runner:
+        executable = make_driver(info, uri).load(module, artifact.read_member, weights)
         return Runner(artifact.manifest, {"whole": executable, "stream": executable})
 
-    return Model(artifact, info, open_runner)
+    return Model(artifact, info, open_runner, arrays)
 
 
-def _load_on_driver(
-    artifact: ArtifactFile, driver: Driver, arrays: Mapping[str, np.ndarray]
-) -> Model:
+def _load_on_driver(artifact: ArtifactFile, driver: Driver, arrays: Weights) -> Model:
     info = DeviceInfo(driver.name, driver.name, driver.description, True, "given by the caller")
     module = next((m for m in artifact.manifest.modules if m.driver == driver.name), None)
 
-    def open_runner() -> Runner:
-        executable = driver.load(module, artifact.read_member, arrays)
+    def open_runner(weights: Weights) -> Runner:
+        executable = driver.load(module, artifact.read_member, weights)
         return Runner(artifact.manifest, {"whole": executable, "stream": executable})
 
-    return Model(artifact, info, open_runner)
+    return Model(artifact, info, open_runner, arrays)
 
 
 def _load_on_cpu(
-    artifact: ArtifactFile, info: DeviceInfo, module: Module, arrays: Mapping[str, np.ndarray]
+    artifact: ArtifactFile, info: DeviceInfo, module: Module, arrays: Weights
 ) -> Model:
-    loaded: dict[str, Executable] = {}
+    first: dict[str, Executable] = {}
 
     def load_on(uri: str) -> Executable:
-        if uri not in loaded:
-            loaded[uri] = make_driver(info, uri).load(module, artifact.read_member, arrays)
-        return loaded[uri]
+        if uri not in first:
+            first[uri] = make_driver(info, uri).load(module, artifact.read_member, arrays)
+        return first[uri]
 
     placements = place(artifact.manifest, artifact.goldens, load_on)
     used = {p.uri for p in placements.values()} or {SYNC}
     for uri in (SYNC, TASK):
-        if uri in loaded and uri not in used:
-            loaded.pop(uri).close()
-    first = dict(loaded)
+        if uri in first and uri not in used:
+            first.pop(uri).close()
 
-    def open_runner() -> Runner:
-        loaded.clear()
-        loaded.update(first)
-        first.clear()
-        executables = {group: load_on(p.uri) for group, p in placements.items()}
-        default = next(iter(executables.values()), None) or load_on(SYNC)
-        return Runner(artifact.manifest, {"whole": default, "stream": default, **executables})
+    def open_runner(weights: Weights) -> Runner:
+        executables: dict[str, Executable] = {}
+        for uri in sorted(used):
+            kept = first.pop(uri, None)  # placing the groups has loaded it
+            executables[uri] = kept or make_driver(info, uri).load(
+                module, artifact.read_member, weights
+            )
+        groups = {group: executables[p.uri] for group, p in placements.items()}
+        default = next(iter(executables.values()))
+        return Runner(artifact.manifest, {"whole": default, "stream": default, **groups})
 
     listed = "; ".join(f"{group}: {p.uri}, {p.reason}" for group, p in sorted(placements.items()))
     chosen = DeviceInfo(info.name, info.driver, info.description, True, f"{info.reason}; {listed}")
-    return Model(artifact, chosen, open_runner)
+    return Model(artifact, chosen, open_runner, arrays)

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from ._codec import refuse, short
 from ._manifest import Entry, Golden, Leaf, Manifest, Module
 from ._tree import check_tree
+from ._zip_layout import FIRST
 
 
 def check_manifest(manifest: Manifest) -> None:
@@ -25,7 +26,7 @@ def check_manifest(manifest: Manifest) -> None:
     for i, golden in enumerate(manifest.goldens):
         _check_golden(f"$.goldens[{i}]", golden, manifest)
     for name in manifest.members:
-        if name in ("manifest.json", "manifest.sha256"):
+        if name in FIRST:
             refuse("$.members", f"lists {name!r}, which describes the others")
 
 

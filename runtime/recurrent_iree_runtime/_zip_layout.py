@@ -21,7 +21,8 @@ _MODE = 0o100644 << 16
 _PADDING = 0xD935  # the extra field that Android's zipalign introduced for this purpose
 
 MEMBER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*)*")
-FIRST = ("manifest.json", "manifest.sha256")
+SIGNATURE = "signature.json"
+FIRST = ("manifest.json", "manifest.sha256", SIGNATURE)
 
 
 @dataclass(frozen=True)

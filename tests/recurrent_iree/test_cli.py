@@ -248,3 +248,19 @@ def test_no_traceback_from_the_shell(folder):
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
+
+
+def test_keygen_sign_and_verify(folder, artifact):
+    key, signed = folder / "release.key", folder / "signed.riree"
+    made = call("keygen", key)
+    assert made.exit_code == 0 and "keep it secret" in made.output
+    assert key.stat().st_mode & 0o777 == 0o600
+    fails("could not be written: File exists", "keygen", key)
+    assert call("sign", artifact, "--key", key, "-o", signed).exit_code == 0
+    trusted = ["--trusted-key", f"{key}.pub", "--device", "cpu"]
+    assert call("verify", signed, *trusted).exit_code == 0
+    fails("is not signed, and trusted_keys asks for", "verify", artifact, *trusted)
+    fails("holds no private key as PEM text", "sign", artifact, "--key", f"{key}.pub")
+    assert "signature by " in call("inspect", signed).output
+    assert call("recompile", signed, "-o", folder / "again.riree").exit_code == 0
+    assert (folder / "again.riree").read_bytes() == artifact.read_bytes()

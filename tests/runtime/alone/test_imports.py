@@ -36,11 +36,12 @@ NAMES = """
 ArgumentError ArgumentTypeError ArraySpec ArtifactError ArtifactFile CompileError
 CompilerCrashError CompilerTimeoutError Container DeviceError DeviceInfo DeviceLostError Dim Driver
 DriverMissingError Entry Executable FORMAT FakeDriver Function Golden IntegrityError
-LayerAttributeError LayerRuntimeError Leaf Manifest Member Model Module NoVariantError
-NotAnArtifactError RecurrentIreeError Session Signature SignatureError State StateError StateSlot
-StorageError Tree UnknownTargetError UnsupportedError VerificationError VerifyReport VerifyRow
-VersionError Weight check_tree container_bytes devices dtype_name dtype_of flatten iree_version
-leaf_paths load pack read read_container read_safetensors tree_of unflatten write_atomic
+LayerAttributeError LayerRuntimeError Leaf Manifest Member MissingPackageError Model Module
+NoVariantError NotAnArtifactError RecurrentIreeError Session Signature SignatureError State StateError StateSlot
+StorageError Tree UnknownTargetError UnsupportedError UntrustedError VerificationError VerifyReport
+VerifyRow VersionError Weight check_signature check_tree container_bytes devices dtype_name
+dtype_of flatten generate_key iree_version leaf_paths load pack read read_container
+read_safetensors sign tree_of unflatten write_atomic
 write_container write_safetensors
 """.split()
 
