@@ -4,11 +4,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= build/demo
+WORKERS ?= logical
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
 PROJECTS := pyproject.toml compiler/pyproject.toml runtime/pyproject.toml constraints.txt
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 PACKAGES := -e ./runtime -e ./compiler -e ".[samples]"
 say = @printf '\n==> %s\n' '$(1)'
 
@@ -19,19 +21,19 @@ say = @printf '\n==> %s\n' '$(1)'
 help: ## list the commands
 	@printf 'recurrent-iree: make <command>\n\n'
 	@sed -n 's/^\([a-z-]*\):.* ## /  \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-15s %s\n", $$1, $$2}'
-	@printf '\nVariables: PYTHON=%s VENV=%s OUT=%s PYTEST_ARGS="..."\n' '$(PYTHON)' '$(VENV)' '$(OUT)'
+	@printf '\nVariables: PYTHON=%s VENV=%s OUT=%s WORKERS=%s PYTEST_ARGS="..."\n' '$(PYTHON)' '$(VENV)' '$(OUT)' '$(WORKERS)'
 
 demo: $(VENV)/.demo ## train, compile and run the digits classifier on every device here
 	$(call say,samples/digits.py: train in JAX and compile and run on every device of this machine)
 	@$(BIN)/python samples/digits.py --out $(OUT)
 
 test: $(VENV)/.test ## run the tests (minutes)
-	$(call say,pytest -m "not slow")
-	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(call say,pytest -m "not slow" on $(WORKERS) processors)
+	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 sweep: $(VENV)/.test ## run the long sweeps, too
 	$(call say,pytest -m slow)
-	@$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	@$(PYTEST) -m slow $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint ## ruff and pyright, as pre-commit and CI run them
 	$(call say,ruff check)
