@@ -5,6 +5,7 @@ kernel in the place of the composite. The way through this package:
 
     _parse      StableHLO -> Cell (values and operations as plain data)
     _invariant  what no step changes moves out of the loop
+    _sums       products with a vector become reductions
     _slices     each gate gets a product of its own
     _batch      which axis is the batch
     _stages     which values are stored, which loop computes them

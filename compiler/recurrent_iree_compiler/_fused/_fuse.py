@@ -17,6 +17,7 @@ from ._machine import Machine
 from ._parse import parse_recurrence
 from ._slices import push_slices
 from ._stages import Stages
+from ._sums import vector_products_to_sums
 from ._wrapper import Wrapper
 
 LARGEST_KERNEL = 20_000
@@ -71,6 +72,7 @@ def try_fuse(
         try:
             cell = parse_recurrence(module, composite)
             hoist(cell)
+            vector_products_to_sums(cell)
             push_slices(cell)
             stages = Stages(cell, find_batch(cell))
             executable = _executable(cell, stages, machine, name)

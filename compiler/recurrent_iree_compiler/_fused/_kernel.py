@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ class Kernel:
         self.made: list[Made] = []
         batch = {v.shape[a] for v, a in stages.batch.items()}
         self.batch = batch.pop() if batch else 1
-        self.rows = workgroup_rows(self.batch, machine)
+        self.rows = workgroup_rows(self.batch, _row_bytes(cell, stages), machine)
         self.workgroups = -(-self.batch // self.rows)
         self.kept = passed_through(cell)
         self.targets: dict[Value, list[Buffer]] = defaultdict(list)
@@ -314,6 +315,12 @@ class Kernel:
     def _block(self, first: Affine, size: int) -> Block:
         local = tuple(first.plus(r) for r in range(size))
         return Block(local, tuple(self.first_row + row for row in local))
+
+
+def _row_bytes(cell: Cell, stages: Stages) -> int:
+    """What one row keeps in memory: its states twice, and what the loops store."""
+    values = [*cell.carry, *cell.carry, *(v for v in stages.reasons if v not in cell.carry_out)]
+    return sum(4 * math.prod(stages.lane_shape(v)) for v in values if stages.has_rows(v))
 
 
 def aligned(buffer: Buffer) -> int:

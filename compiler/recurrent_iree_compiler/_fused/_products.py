@@ -20,7 +20,7 @@ from ._packing import Packed, Packer
 from ._stages import product_axes
 from ._writer import compute_dtype, is_float, vector
 
-_UNROLL = 4
+_UNROLL = 2
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ from ._machine import Machine
 
 _MOST_ROWS = 4
 _MOST_VECTORS = 4
+# Sums that keep the multipliers busy: one row waits for its weights, several share each load.
+_ENOUGH_ALONE = 4
+_ENOUGH_SHARED = 16
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,23 @@ class Tile:
     reason: str
 
 
-def workgroup_rows(batch: int, machine: Machine) -> int:
-    """Rows of a workgroup: the batch is split over the cores, in whole blocks of rows."""
+def workgroup_rows(batch: int, row_bytes: int, machine: Machine) -> int:
+    """Rows of a workgroup: the batch is split over the cores, in whole blocks of rows.
+
+    What the rows keep between the loops of a step (`row_bytes` each) has to stay in the cache.
+    """
     share = -(-batch // machine.cores)
     if share > _MOST_ROWS:
-        share = -(-share // _MOST_ROWS) * _MOST_ROWS
+        fits = machine.l2 // 4 // max(row_bytes, 1) // _MOST_ROWS
+        share = min(-(-share // _MOST_ROWS), max(fits, 1)) * _MOST_ROWS
     return min(batch, share)
 
 
 def choose_tile(machine: Machine, bits: int, sums: int, rows: int, width: int) -> Tile:
     """The tile of a loop with `sums` products over `width` lanes and `rows` rows.
 
-    Sums are kept in registers over the whole contraction. Fewer than eight leave the multipliers
-    waiting for each other; too many spill.
+    Sums are kept in registers over the whole contraction. Too few leave the multipliers waiting for
+    each other or for loads; too many spill.
     """
     native = machine.lanes(bits)
     while native > max(width, 1):
@@ -50,10 +57,11 @@ def choose_tile(machine: Machine, bits: int, sums: int, rows: int, width: int) -
     block = min(rows, _MOST_ROWS)
     while block > 1 and block * sums > room:
         block -= 1
+    enough = _ENOUGH_SHARED if block > 1 else _ENOUGH_ALONE
     vectors = 1
     while (
         vectors < _MOST_VECTORS
-        and sums * block * vectors < 8
+        and sums * block * vectors < enough
         and sums * block * vectors * 2 <= room
         and native * vectors * 2 <= width
     ):
