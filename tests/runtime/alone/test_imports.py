@@ -37,7 +37,8 @@ ArgumentError ArgumentTypeError ArraySpec ArtifactError ArtifactFile CompileErro
 CompilerCrashError CompilerTimeoutError Container DeviceError DeviceInfo DeviceLostError Dim Driver
 DriverMissingError Entry Executable FORMAT FakeDriver Function Golden IntegrityError
 LayerAttributeError LayerRuntimeError Leaf Manifest Member MissingPackageError Model Module
-NoVariantError NotAnArtifactError RecurrentIreeError Session Signature SignatureError State StateError StateSlot
+NoVariantError NotAnArtifactError RecurrentIreeError Session Signature SignatureError State
+StateError StateSlot
 StorageError Tree UnknownTargetError UnsupportedError UntrustedError VerificationError VerifyReport
 VerifyRow VersionError Weight check_signature check_tree container_bytes devices dtype_name
 dtype_of flatten generate_key iree_version leaf_paths load pack read read_container
