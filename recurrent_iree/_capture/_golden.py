@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from ._program import Program
-from ._streaming import random_inputs, tolerance
+from ._streaming import quick_jit, random_inputs, tolerance
 
 SIZES_OF_ANY = (1, 2, 5)
 
@@ -40,11 +40,13 @@ def golden_cases(
     """
     cases = [(entry, sizes) for sizes in _all_sizes(program, chunks)]
     cases += [("chunk", sizes) for step in steps for sizes in program.sizes(time=step)]
-    return [_case(program, name, sizes, seed) for name, sizes in cases for seed in (0, 1)]
+    call = quick_jit(lambda weights, inputs: jax.tree.leaves(program.call(weights, inputs)))
+    return [_case(program, call, name, sizes, seed) for name, sizes in cases for seed in (0, 1)]
 
 
-def _case(program: Program, entry: str, sizes: dict[str, int], seed: int) -> GoldenCase:
-    call = jax.jit(lambda weights, inputs: jax.tree.leaves(program.call(weights, inputs)))
+def _case(
+    program: Program, call: Callable[..., Any], entry: str, sizes: dict[str, int], seed: int
+) -> GoldenCase:
     inputs = random_inputs(program, sizes, seed)
     outputs = [np.asarray(value) for value in call(program.weights, inputs)]
     return GoldenCase(entry, sizes, inputs, outputs, *_loosest(outputs))
