@@ -64,9 +64,18 @@ def _add_plan(root: Node, report: dict[str, Any]) -> None:
             steps = "" if made["steps"] is None else f", {made['steps']} steps"
             line = node.add(f"{made['recurrence']}: {made['form']}{steps}")
             line.add(made["reason"])
-            for name, value in made["details"].items():
-                line.add(f"{name}: {value}")
+            _add_details(line, made["details"])
         checked = target["verification"]
         calls = f", {checked['calls']} golden calls" if checked["calls"] else ""
         why = f": {checked['reason']}" if checked["reason"] else ""
         node.add(f"{checked['status']} at build time{calls}{why}")
+
+
+def _add_details(line: Node, details: dict[str, Any]) -> None:
+    """Plain values and the text of a kernel's plan; what is nested is in the JSON."""
+    for name, value in details.items():
+        if name == "text":
+            for text in str(value).splitlines():
+                line.add(text.rstrip())
+        elif not isinstance(value, (dict, list)):
+            line.add(f"{name}: {value}")
