@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._writer import compute_dtype, is_float
+from ._writer import compute_dtype, is_float, vector
 
 if TYPE_CHECKING:
     from ._elementwise import Lanes
@@ -16,11 +16,14 @@ _TOP_UNSIGNED = {"i8": 255.0, "i16": 65535.0, "i32": 4294967040.0, "i64": 184467
 
 
 def convert(lanes: Lanes, source: str, target: str, x: str) -> str:
-    """`x`, in registers as `source`, in registers as `target`."""
+    """`x`, in registers as `source`, in registers as `target`.
+
+    A conversion to float16 rounds when it is stored, not before: it keeps more than was asked for.
+    """
     a, b = compute_dtype(source), compute_dtype(target)
     if target in ("bf16", "f16"):
         x = convert(lanes, source, "f32", x) if a != "f32" else x
-        return widen(lanes, target, narrow(lanes, target, x))
+        return _rounded_to_bf16(lanes, x) if target == "bf16" else x
     if target == "i1":
         zero = lanes.constant(0, a)
         return lanes.compare("une" if is_float(a) else "ne", a, x, zero)
@@ -36,6 +39,17 @@ def convert(lanes: Lanes, source: str, target: str, x: str) -> str:
     if _BITS[a] > _BITS[b]:
         return _cast(lanes, "arith.trunci", a, b, x)
     return _cast(lanes, "arith.extui" if unsigned else "arith.extsi", a, b, x)
+
+
+def _rounded_to_bf16(lanes: Lanes, x: str) -> str:
+    """Through the bits, because a pair of truncf and extf is folded away by the compiler."""
+    short = lanes.w.op(f"arith.truncf {x} : {lanes.kind('f32')} to {vector('bf16', lanes.count)}")
+    bits = lanes.w.op(
+        f"arith.bitcast {short} : {vector('bf16', lanes.count)} to {lanes.kind('i16')}"
+    )
+    wide = lanes.w.op(f"arith.extui {bits} : {lanes.kind('i16')} to {lanes.kind('i32')}")
+    high = lanes.op("arith.shli", "i32", wide, lanes.constant(16, "i32"))
+    return lanes.w.op(f"arith.bitcast {high} : {lanes.kind('i32')} to {lanes.kind('f32')}")
 
 
 def narrow(lanes: Lanes, storage: str, x: str) -> str:
@@ -61,8 +75,6 @@ def _cast(lanes: Lanes, name: str, a: str, b: str, x: str) -> str:
 
 
 def _raw(lanes: Lanes, name: str, a: str, b: str, x: str) -> str:
-    from ._writer import vector
-
     return lanes.w.op(f"{name} {x} : {vector(a, lanes.count)} to {vector(b, lanes.count)}")
 
 

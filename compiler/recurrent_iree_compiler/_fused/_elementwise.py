@@ -56,7 +56,7 @@ def emit(op: Op, lanes: Lanes, operands: Sequence[str]) -> str:
     if op.kind == "convert":
         return convert(lanes, dtype, op.result.dtype, operands[0])
     if op.kind == "reduce_precision":
-        return _reduce_precision(op, lanes, operands[0])
+        return convert(lanes, "f32", "bf16", operands[0])
     if op.kind == "is_finite":
         return _is_finite(lanes, dtype, operands[0])
     if op.kind == "clamp":
@@ -78,8 +78,8 @@ def check(op: Op) -> None:
     special = {"compare", "select", "convert", "reduce_precision", "is_finite", "clamp"}
     if op.kind not in special:
         _rule(op.kind, op.operands[0].dtype)
-    if op.kind == "reduce_precision" and _short(op) is None:
-        raise Refused("stablehlo.reduce_precision", "bits of neither bfloat16 nor float16")
+    if op.kind == "reduce_precision" and not _is_bf16(op):
+        raise Refused("stablehlo.reduce_precision", "bits that are not those of bfloat16")
 
 
 def _rule(kind: str, dtype: str) -> Emit:
@@ -199,12 +199,8 @@ def _compare(op: Op, lanes: Lanes, operands: Sequence[str]) -> str:
     return lanes.compare(prefix + direction, dtype, *operands)
 
 
-def _short(op: Op) -> str | None:
-    return {(8, 7): "bf16", (5, 10): "f16"}.get((op.attrs["exponent"], op.attrs["mantissa"]))
-
-
-def _reduce_precision(op: Op, lanes: Lanes, x: str) -> str:
-    return convert(lanes, "f32", _short(op) or "f32", x)
+def _is_bf16(op: Op) -> bool:
+    return (op.attrs["exponent"], op.attrs["mantissa"]) == (8, 7)
 
 
 _FLOAT: dict[str, Emit] = {

@@ -7,6 +7,9 @@ import numpy as np
 from iree.compiler import ir, tools
 from iree.runtime import Config, SystemContext, VmModule
 from jax import export
+
+from recurrent_iree._capture._jaxpr import evaluate
+from recurrent_iree._capture._scan import lower_scan
 from recurrent_iree_compiler._fused import (
     FusedKernel,
     Machine,
@@ -16,9 +19,6 @@ from recurrent_iree_compiler._fused import (
     try_fuse,
 )
 
-from recurrent_iree._capture._jaxpr import evaluate
-from recurrent_iree._capture._scan import lower_scan
-
 AVX2 = Machine(vector_bits=256, registers=16, l1=32 << 10, l2=256 << 10, cores=3)
 SSE = Machine(vector_bits=128, registers=16, l1=32 << 10, l2=256 << 10, cores=1)
 
@@ -27,7 +27,7 @@ def captured(function, arguments):
     """StableHLO text in which every scan is a composite."""
     specs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arguments]
     jaxpr = jax.make_jaxpr(function)(*specs)
-    run = jax.jit(lambda *args: evaluate(jaxpr, args, {"scan": lower_scan}))
+    run = jax.jit(lambda *args: evaluate(jaxpr, args, {"scan": lower_scan}), keep_unused=True)
     return export.export(run)(*specs).mlir_module()
 
 
