@@ -26,9 +26,16 @@ def misfit(module: Module, info: DeviceInfo) -> str | None:
         if wanted.isdecimal() and have is not None and have < int(wanted):
             return f"it needs a GPU of sm_{wanted}, and this one is sm_{have}"
     if module.driver == "xla":
-        platform, wanted = info.name.partition(":")[2], module.target.partition(":")[2]
-        if platform and wanted and platform != wanted:
-            return f"it is exported for {wanted}"
+        return _xla_misfit(module, info.name.partition(":")[2])
+    return None
+
+
+def _xla_misfit(module: Module, platform: str) -> str | None:
+    """Without a platform, the driver compares the blob with what JAX has."""
+    stated = module.needs.get("platforms") or module.target.partition(":")[2]
+    platforms = (stated,) if isinstance(stated, str) else stated
+    if platform and any(platforms) and platform not in platforms:
+        return f"it is exported for {', '.join(platforms)}"
     return None
 
 
@@ -87,6 +94,17 @@ def choose_module(manifest: Manifest, info: DeviceInfo) -> Module:
     )
 
 
+def why_chosen(manifest: Manifest, info: DeviceInfo, module: Module) -> str:
+    """The module that runs, and what speaks against the others of its driver."""
+    text = f"runs the module {module.target!r}"
+    others = [m for m in manifest.modules if m is not module and m.driver == module.driver]
+    reasons = {other.target: misfit(other, info) for other in others}
+    less = [target for target, why in reasons.items() if why is None]
+    if less:
+        text += f", which uses more of the device than {', '.join(less)}"
+    return text + "".join(f"; not {t}: {why}" for t, why in reasons.items() if why is not None)
+
+
 _ORDER = ("cuda", "hip", "metal", "vulkan", "cpu", "software", "xla", "vmvx")
 
 
@@ -99,7 +117,7 @@ def choose_device(manifest: Manifest, device: str) -> tuple[DeviceInfo, Module]:
     if device != "auto":
         info = find_device(device)
         module = choose_module(manifest, info)
-        return replace(info, reason=f"asked for; runs the module {module.target!r}"), module
+        return replace(info, reason=f"asked for; {why_chosen(manifest, info, module)}"), module
     tried: list[str] = []
     outdated: VersionError | None = None
     for info in sorted(_candidates(manifest), key=_place):
@@ -115,7 +133,7 @@ def choose_device(manifest: Manifest, device: str) -> tuple[DeviceInfo, Module]:
         else:
             skipped = f"; not {'; not '.join(tried)}" if tried else ""
             text = f"the first of {', '.join(_ORDER)} that fits{skipped}"
-            return replace(info, reason=f"{text}; runs the module {module.target!r}"), module
+            return replace(info, reason=f"{text}; {why_chosen(manifest, info, module)}"), module
     if outdated is not None:
         raise outdated
     if not manifest.modules:

@@ -76,3 +76,21 @@ def test_bare_vulkan_never_means_the_default_of_iree(monkeypatch, devices, chose
     assert target.needs == {"vulkan_target": chosen}
     assert f"--iree-vulkan-target={chosen}" in target.flags
     assert note in target.note
+
+
+def test_what_this_machine_is_compiled_for_runs_on_it():
+    from recurrent_iree_runtime._cpu import host_architecture, missing_features
+
+    target = parse_target("cpu")
+    assert target.needs["arch"] == host_architecture()
+    assert missing_features(target.needs.get("features", ())) == []
+
+
+def test_every_feature_that_a_target_may_need_can_be_found():
+    from recurrent_iree_compiler._cpu_targets import _ARM_FEATURES, _X86_FEATURES
+    from recurrent_iree_runtime._cpu import _FROM_CPUINFO, parse_cpuinfo
+
+    for architecture, wanted in (("x86_64", _X86_FEATURES), ("aarch64", _ARM_FEATURES)):
+        words = [*_FROM_CPUINFO[architecture], *(w.replace("sse4.", "sse4_") for w in wanted)]
+        found = parse_cpuinfo(f"flags : {' '.join(words)}", architecture)
+        assert wanted <= found
