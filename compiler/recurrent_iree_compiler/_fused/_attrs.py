@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from iree.compiler import ir
+from recurrent_iree_compiler._mlir import ir
 
 from ._ir import Refused
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from iree.compiler import ir
+from recurrent_iree_compiler._mlir import Module, ir
 
 from ._batch import find_batch
 from ._executable import Executable
@@ -55,7 +55,7 @@ class FusedKernel:
 
 
 def try_fuse(
-    module: ir.Module, composite: Any, machine: Machine, *, name: str = "recurrence_kernel"
+    module: Module, composite: Any, machine: Machine, *, name: str = "recurrence_kernel"
 ) -> FusedKernel | Refusal:
     """Compile the ``recurrent_iree.recurrence`` `composite` of `module` to one kernel.
 
@@ -97,7 +97,7 @@ def _executable(cell: Cell, stages: Stages, machine: Machine, name: str) -> Exec
     return executable
 
 
-def splice(module: ir.Module, composite: Any, kernel: FusedKernel) -> None:
+def splice(module: Module, composite: Any, kernel: FusedKernel) -> None:
     """Replace `composite` by `kernel`, in place."""
     context = module.context
     with context, ir.Location.unknown(context):

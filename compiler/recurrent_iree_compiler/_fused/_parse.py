@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from iree.compiler import ir
+from recurrent_iree_compiler._mlir import Module, ir
 
 from ._attrs import read_attributes
 from ._ir import Cell, Op, Refused, Region, Value
@@ -16,7 +16,7 @@ DTYPES = frozenset("f32 f64 bf16 f16 i1 i8 i16 i32 i64 ui8 ui16 ui32 ui64".split
 _ALIASES = frozenset({"optimization_barrier"})
 
 
-def parse_recurrence(module: ir.Module, composite: Any) -> Cell:
+def parse_recurrence(module: Module, composite: Any) -> Cell:
     """The cell of a ``recurrent_iree.recurrence`` composite of `module`.
 
     Raises:
@@ -47,7 +47,7 @@ def parse_recurrence(module: ir.Module, composite: Any) -> Cell:
     )
 
 
-def functions_of(module: ir.Module) -> dict[str, Any]:
+def functions_of(module: Module) -> dict[str, Any]:
     """The functions of `module` by symbol."""
     return {
         ir.StringAttr(op.operation.attributes["sym_name"]).value: op.operation
