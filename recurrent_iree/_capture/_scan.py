@@ -161,7 +161,7 @@ def emit_recurrence(
     marked: bool,
 ) -> list[Any]:
     """Loop `cell(*consts, *carry, *x_t) -> (*carry, *y_t)`; returns the last carry and all y."""
-    if length == 1:
+    if length == 1 and not marked:
         out = cell(*consts, *init, *(x[0] for x in xs))
         return [*out[: len(init)], *(y[None] for y in out[len(init) :])]
     counts = (len(consts), len(init), len(xs))

@@ -11,7 +11,14 @@ from recurrent_iree_runtime import UnsupportedError
 
 from ._decision import Decision as Decision, Form as Form
 from ._gathers import clamp_gathers
-from ._loops import PLAIN_UP_TO, chunk_in_a_row, chunk_of_nested, loops_in_a_row, nested_loop
+from ._loops import (
+    PLAIN_UP_TO,
+    chunk_in_a_row,
+    chunk_of_nested,
+    loops_in_a_row,
+    nested_loop,
+    single_step,
+)
 from ._recurrence import (
     Recurrence as Recurrence,
     find_recurrences as find_recurrences,
@@ -104,13 +111,16 @@ def _loop(module: Module, recurrence: Recurrence, driver: str, index: int, why: 
     """Give the recurrence the form of a loop; `why` says why it has no kernel."""
     has_outputs = len(recurrence.result_types) > recurrence.num_carry
     length = recurrence.length
+    symbol = f"{recurrence.symbol}.planned{index}"
+    if length == 1:
+        _redirect(module, recurrence, symbol, single_step(symbol, recurrence))
+        return Decision(recurrence.symbol, "single step", f"{why}; one step needs no loop", 1)
     if not has_outputs:
         reason = f"{why}; it stacks no outputs, so a plain loop costs the same at every step"
         return Decision(recurrence.symbol, "plain loop", reason, length)
     if length <= PLAIN_UP_TO:
         reason = f"{why}; {length} steps are so few that copying the outputs costs little"
         return Decision(recurrence.symbol, "plain loop", reason, length)
-    symbol = f"{recurrence.symbol}.planned{index}"
     copies = "a plain loop copies all outputs at every step"
     if driver in _NESTING_DRIVERS:
         chunk = chunk_of_nested(length)

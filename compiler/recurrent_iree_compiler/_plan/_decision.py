@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Form = Literal["fused kernel", "nested loop", "loops in a row", "plain loop"]
+Form = Literal["fused kernel", "nested loop", "loops in a row", "plain loop", "single step"]
 
 
 @dataclass(frozen=True)

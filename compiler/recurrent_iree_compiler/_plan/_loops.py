@@ -56,6 +56,14 @@ def loops_in_a_row(symbol: str, recurrence: Recurrence, chunk: int) -> str:
     return emit.finish(carry, parts)
 
 
+def single_step(symbol: str, recurrence: Recurrence) -> str:
+    """A function that runs a recurrence of one step without a loop."""
+    emit = _Emitter(recurrence)
+    now = [emit.reshaped(x, *x.shape[1:]) for x in emit.start(symbol)]
+    carry, out = emit.cell(emit.init, now)
+    return emit.finish(carry, [[emit.reshaped(y, 1, *y.shape) for y in out]])
+
+
 @dataclass(frozen=True)
 class _Value:
     name: str
