@@ -12,6 +12,7 @@ from typing import Any
 
 from ._casts import convert
 from ._ir import Op, Refused
+from ._rounding import round_away, round_even
 from ._trigonometry import cosine, sine, tangent
 from ._writer import Writer, compute_dtype, is_float, vector
 
@@ -223,8 +224,8 @@ _FLOAT: dict[str, Emit] = {
     "erf": _plain("math.erf"),
     "floor": _plain("math.floor"),
     "ceil": _plain("math.ceil"),
-    "round_nearest_even": _plain("math.roundeven"),
-    "round_nearest_afz": _plain("math.round"),
+    "round_nearest_even": round_even,
+    "round_nearest_afz": round_away,
     "sign": _sign_float,
     "sine": sine,
     "cosine": cosine,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ._rounding import round_even
+
 if TYPE_CHECKING:
     from ._elementwise import Lanes
 
@@ -38,7 +40,7 @@ def _reduced(lanes: Lanes, x: str) -> tuple[str, str, str]:
     w = lanes.w
     wide = w.op(f"arith.extf {x} : {lanes.kind('f32')} to {lanes.kind('f64')}")
     turns = lanes.op("arith.mulf", "f64", wide, lanes.constant(0.6366197723675814, "f64"))
-    turns = lanes.op("math.roundeven", "f64", turns)
+    turns = round_even(lanes, "f64", [turns])
     rest = wide
     for part in (1.5707963267341256, 6.077100506506192e-11):
         step = lanes.op("arith.mulf", "f64", turns, lanes.constant(part, "f64"))

@@ -14,7 +14,23 @@ REALS = np.concatenate(
         _random.uniform(-1, 1, 300),
         10.0 ** _random.uniform(-20, 1.9, 60),
         -(10.0 ** _random.uniform(-20, 1.9, 60)),
-        [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 88.5, -87.0, 1e3, -1e3],
+        [
+            0.5,
+            -1.5,
+            2.5,
+            8388607.5,
+            0.0,
+            -0.0,
+            np.inf,
+            -np.inf,
+            np.nan,
+            1.0,
+            -1.0,
+            88.5,
+            -87.0,
+            1e3,
+            -1e3,
+        ],
     ]
 ).astype(np.float32)
 ULPS = {
@@ -33,6 +49,11 @@ ULPS = {
     "ceil": (jnp.ceil, np.ceil, 0),
     "round": (jnp.round, np.round, 0),
     "sign": (jnp.sign, np.sign, 0),
+    "round away": (
+        lambda x: lax.round(x, lax.RoundingMethod.AWAY_FROM_ZERO),
+        lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5),
+        0,
+    ),
 }
 BY_XLA = {
     "erf": lax.erf,
@@ -97,6 +118,8 @@ def test_transcendentals_are_within_a_few_ulp_of_float64():
             true = exact(REALS.astype(np.float64))
             rounded = true.astype(np.float32)
             normal = np.isfinite(rounded) & (np.abs(rounded) > 1e-37)
+            if name in ("sin", "cos", "tan"):
+                normal &= np.abs(REALS) < 1e5
             if name == "tan":
                 normal &= np.abs(rounded) < 50
             ulp = np.abs(result[0] - true)[normal] / np.spacing(np.abs(rounded[normal]))
