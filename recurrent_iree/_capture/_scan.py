@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import JaxprEqn, Literal, Var
 
-from ._jaxpr import flatten_calls, run_equations
+from ._jaxpr import run_equations
+from ._products import flatten_body, run_merged
 from ._split import CONTRACTIONS, INVARIANT, STEP, Split, split_body, variables
 
 RECURRENCE = "recurrent_iree.recurrence"
@@ -22,7 +23,7 @@ VERSION = 1
 def describe_scan(eqn: JaxprEqn) -> dict[str, Any]:
     """What `lower_scan` does with the scan `eqn`, as JSON for the report."""
     params = eqn.params
-    body = flatten_calls(params["jaxpr"]).jaxpr
+    body = flatten_body(params["jaxpr"]).jaxpr
     split = split_body(body, params["num_consts"], params["num_carry"])
 
     def products(equations: list[JaxprEqn]) -> int:
@@ -62,7 +63,7 @@ def lower_scan(eqn: JaxprEqn, values: Sequence[Any], *, marked: bool = True) -> 
     """
     params = eqn.params
     num_consts, num_carry = params["num_consts"], params["num_carry"]
-    body = flatten_calls(params["jaxpr"])
+    body = flatten_body(params["jaxpr"])
     jaxpr = body.jaxpr
     split = split_body(jaxpr, num_consts, num_carry)
     step_vars = jaxpr.invars[num_consts + num_carry :]
@@ -102,7 +103,7 @@ def _compute_all_steps(loop: _Loop, equations: list[JaxprEqn]) -> None:
     mapped = [v in loop.stacked for v in inputs]
     values = [loop.stacked[v] if m else loop.single[v] for v, m in zip(inputs, mapped, strict=True)]
     over_steps = jax.vmap(
-        run_equations(equations, inputs, outputs), in_axes=tuple(0 if m else None for m in mapped)
+        run_merged(equations, inputs, outputs), in_axes=tuple(0 if m else None for m in mapped)
     )
     loop.stacked.update(zip(outputs, over_steps(*values), strict=True))
 

@@ -155,11 +155,19 @@ def _flax() -> Callable[[Any], Any]:
     return lambda x: module.apply(params, x)
 
 
-def _haiku() -> Callable[[Any], Any]:
+def _haiku_gru() -> Callable[[Any], Any]:
+    return _haiku("GRU")
+
+
+def _haiku_lstm() -> Callable[[Any], Any]:
+    return _haiku("LSTM")
+
+
+def _haiku(name: str) -> Callable[[Any], Any]:
     import haiku as hk
 
     def unroll(x: Any) -> Any:
-        core = hk.GRU(H)
+        core = getattr(hk, name)(H)
         return hk.dynamic_unroll(core, jnp.swapaxes(x, 0, 1), core.initial_state(B))[0]
 
     transformed = hk.without_apply_rng(hk.transform(unroll))
@@ -182,15 +190,33 @@ def _equinox() -> Callable[[Any], Any]:
     return jax.vmap(one)
 
 
-@pytest.mark.parametrize("library", [_flax, _haiku, _equinox])
+@pytest.mark.parametrize("library", [_flax, _haiku_gru, _haiku_lstm, _equinox])
 def test_recurrences_of_other_libraries_are_found(library: Callable[[], Any]) -> None:
     jaxpr, _ = take_apart(library(), weights()["x"])
     names = primitives(jaxpr)
     assert names.count("composite") == 1
-    assert "dot_general" in names[: names.index("composite")]
+    assert names[: names.index("composite")].count("dot_general") == 1
+
+
+def test_a_product_of_a_concatenation_leaves_the_loop_in_part() -> None:
+    p = weights()
+    kernel = np.concatenate([p["W"], p["U"]])[:, :H]
+
+    def program(x: Any) -> Any:
+        def step(h: Any, v: Any) -> Any:
+            h = jnp.tanh(jnp.concatenate([v, h], 1) @ kernel)
+            return h, h
+
+        return lax.scan(step, jnp.zeros((B, H)), jnp.swapaxes(x, 0, 1))[1]
+
+    jaxpr, _ = take_apart(program, p["x"])
+    assert "dot_general" in primitives(jaxpr)
+    assert in_loop(jaxpr).count("dot_general") == 1
+    assert "concatenate" not in in_loop(jaxpr)
 
 
 OPS = {
+    "joined": lambda a, b, p: jnp.concatenate([a, b], -1) @ p["tall"],
     "product": lambda a, b, p: a @ p["square"],
     "tanh": lambda a, b, p: jnp.tanh(a),
     "add": lambda a, b, p: a + b,
@@ -221,6 +247,7 @@ def test_random_bodies_keep_their_numbers(
     params = {
         "square": rng.standard_normal((4, 4)).astype(np.float32) * 0.3,
         "bias": rng.standard_normal(4).astype(np.float32),
+        "tall": rng.standard_normal((8, 4)).astype(np.float32) * 0.3,
     }
     xs = rng.standard_normal((T, B, 4)).astype(np.float32)
 
