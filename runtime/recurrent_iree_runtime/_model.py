@@ -3,20 +3,25 @@
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from . import _process
-from ._artifact import ArtifactFile
+from ._artifact import ArtifactFile, Weights
+from ._batcher import Batcher
 from ._chunks import chunk_functions, run_chunks
+from ._container import FilePath
 from ._devices import DeviceInfo
 from ._entry_plan import EntryPlan
 from ._errors import ArgumentError, DeviceLostError, StateError
+from ._layer import Layer
 from ._manifest import Entry
-from ._runner import Runner
+from ._runner import Runner, UsesRunner
 from ._session import Session
+from ._snapshot import read_snapshot
 from ._state import State, expect_state
 from ._streams import Streams
 from ._verify import VerifyReport, verify
@@ -30,20 +35,28 @@ class Model:
     """
 
     def __init__(
-        self, artifact: ArtifactFile, device: DeviceInfo, open_runner: Callable[[], Runner]
+        self,
+        artifact: ArtifactFile,
+        device: DeviceInfo,
+        open_runner: Callable[[Weights], Runner],
+        weights: Weights,
     ) -> None:
         self.artifact = artifact
         self.manifest = artifact.manifest
         self.name = self.manifest.name
         self.device = device
         self._open_runner = open_runner
+        self._weights = weights
         self._runner: Runner | None = None
         self._gone = ""
         self._lock = threading.Lock()
-        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._replacing = threading.Lock()
+        self._sessions: weakref.WeakSet[UsesRunner] = weakref.WeakSet()
+        self._executor: ThreadPoolExecutor | None = None
         self._plans = {entry.name: EntryPlan(entry) for entry in self.manifest.entries}
         self._default = self._plans[self.manifest.default_entry]
         self._shortcuts: dict[Any, Any] = {}
+        self._layer: Layer | None = None
         self._streams = (
             Streams(self.manifest, self._plans["chunk"], self._plans["init"])
             if self.manifest.streams
@@ -131,9 +144,83 @@ class Model:
         `batch`, and other dims of the states, choose among the compiled sizes; they may be left
         out where there is only one. Raises `ArgumentError` for a size that was not compiled.
         """
-        session = Session(self, self.streams().init_function({"batch": batch, **dims}))
-        self._sessions.add(session)
+        function = self.streams().init_function({"batch": batch, **dims})
+        return self._opened(lambda: Session(self, function))
+
+    def restore(self, snapshot: bytes) -> Session:
+        """A new session that goes on from a snapshot, also after the device was lost.
+
+        Raises as `Session.restore`, and `ArgumentError` for sizes that were not compiled.
+        """
+        dims, states = read_snapshot(snapshot, self.manifest)
+        session = self.session(**dims)
+        session.set_states(states)
         return session
+
+    def batcher(self, max_streams: int, max_wait: float = 0.0) -> Batcher:
+        """Many streams whose steps run together: `batcher.stream()` opens one.
+
+        `max_streams` may be open at once. A step waits up to `max_wait` seconds for steps of other
+        streams to join it. Raises `StateError` for a program that cannot be streamed, or whose
+        rows cannot be told apart.
+        """
+        return self._opened(lambda: Batcher(self, max_streams, max_wait))
+
+    def _opened(self, make: Callable[[], Any]) -> Any:
+        with self._replacing:
+            opened = make()
+            with self._lock:
+                self._sessions.add(opened)
+        return opened
+
+    @property
+    def layer(self) -> Layer:
+        """The layer that the program was compiled from, with the methods of a Keras layer.
+
+        Raises `LayerAttributeError` for an artifact that was compiled from a function.
+        """
+        if self._layer is None:
+            self._layer = Layer(self)
+        return self._layer
+
+    @property
+    def current_weights(self) -> Weights:
+        """The weights by name; do not write to them."""
+        return self._weights
+
+    def get_weights(self) -> dict[str, np.ndarray]:
+        """Copies of the weights by name."""
+        return {name: np.array(array) for name, array in self._weights.items()}
+
+    def set_weights(self, weights: FilePath | Weights) -> None:
+        """Replace the weights, as a `.safetensors` file or a dict of arrays; nothing is recompiled.
+
+        Names, shapes and dtypes must be those of the artifact, else `ArtifactError` is raised and
+        nothing changes. Calls that run now end with the old weights, sessions keep their states.
+        """
+        arrays = self.artifact.own_weights(weights)
+        with self._replacing:
+            old = self.runner()
+            new = self._open_runner(arrays)
+            with self._lock:
+                if self._gone:
+                    raise StateError(self._gone)
+                self._weights = arrays
+                if self._runner is old:  # else the device was lost meanwhile
+                    self._runner = new.instead_of(old)
+                opened = list(self._sessions)
+            for session in opened:
+                session.adopt(old, new)
+            self._shortcuts.clear()
+
+    def executor(self) -> ThreadPoolExecutor:
+        """The threads on which `astep` waits."""
+        with self._lock:
+            if self._gone:
+                raise StateError(self._gone)
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(4, thread_name_prefix="recurrent-iree")
+            return self._executor
 
     def initial_state(self, batch: int | None = None, **dims: int) -> State:
         """The initial states on the device, for `advance`: state in, new state out."""
@@ -181,16 +268,17 @@ class Model:
                 if self._gone:
                     raise StateError(self._gone)
                 if self._runner is None:
-                    self._runner = self._open_runner()
+                    self._runner = self._open_runner(self._weights)
                 runner = self._runner
         return runner
 
     def lost(self, runner: Runner) -> None:
         """Drop a module after its device was lost; the next call loads it anew."""
         with self._lock:
-            if self._runner is runner:
+            if self._runner is not None and self._runner.home is runner.home:
                 self._runner = None
-        for session in list(self._sessions):
+            opened = list(self._sessions)
+        for session in opened:
             session.lose(runner)
 
     def verify(self) -> VerifyReport:
@@ -205,16 +293,20 @@ class Model:
         """Make every further use raise `StateError` with this reason; nothing is freed."""
         self._lock = threading.Lock()
         _process.leak(self._runner)
-        self._gone, self._runner = why, None
+        self._gone, self._runner, self._executor = why, None, None
         for session in list(self._sessions):
             session.abandon(why)
 
     def _end(self, why: str) -> None:
         with self._lock:
             runner, self._runner = self._runner, None
+            executor, self._executor = self._executor, None
             self._gone = self._gone or why
-        for session in list(self._sessions):
+            opened = list(self._sessions)
+        for session in opened:
             session.close()
+        if executor is not None:
+            executor.shutdown(wait=False)
         if runner is not None:
             runner.close()
         self._shortcuts.clear()

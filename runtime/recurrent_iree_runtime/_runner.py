@@ -2,11 +2,24 @@
 
 import threading
 from collections.abc import Sequence
+from typing import Protocol
 
 from ._drivers._base import ArraySpec, Call, Executable, Signature
 from ._manifest import Entry, Function, Leaf, Manifest
 
 STREAM = ("chunk", "init")
+
+
+class UsesRunner(Protocol):
+    """What holds states on the device, and must hear of what happens to its runner."""
+
+    def adopt(self, old: "Runner", new: "Runner") -> None: ...
+
+    def lose(self, runner: "Runner") -> None: ...
+
+    def close(self) -> None: ...
+
+    def abandon(self, why: str) -> None: ...
 
 
 def group_of(entry: str) -> str:
@@ -56,6 +69,13 @@ class Runner:
         self._executables = executables
         self._calls: dict[tuple[str, str, str, bool], Call] = {}
         self._lock = threading.Lock()
+        self.home: object = object()
+        """The same for runners that can use each other's states."""
+
+    def instead_of(self, old: "Runner") -> "Runner":
+        """Take the place of a runner on the same devices that has other weights."""
+        self.home = old.home
+        return self
 
     def call(self, entry: Entry, function: Function, step: bool = False, group: str = "") -> Call:
         """The bound function, by default of the entry's own group; bound on first use."""

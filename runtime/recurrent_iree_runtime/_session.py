@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._async import Turns
 from ._chunks import run_chunks
 from ._drivers._base import Buffer, Call
 from ._dtypes import dtype_of
@@ -13,6 +14,7 @@ from ._errors import ArgumentError, DeviceLostError, SignatureError, StateError
 from ._manifest import Function, Leaf
 from ._process import leak
 from ._runner import Runner, signature_of
+from ._snapshot import read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
     from ._model import Model
@@ -51,6 +53,7 @@ class Session:
         self._busy = threading.Lock()
         self._gone = ""
         self._broken = _BROKEN
+        self._turns = Turns()
         self._step_leaves = [_without_time(leaf) for leaf in self._chunk.entry.inputs]
         self._bind(model.runner())
         self._buffers = self._streams.initial(self._runner, function)
@@ -184,11 +187,66 @@ class Session:
             self._rebind()
             self._buffers = self._streams.to_device(self._runner, self._function, states)
 
-    def reset(self) -> None:
-        """Go back to the initial states; also after a failed call or a lost device."""
+    def reset(self, rows: Any = None) -> None:
+        """Go back to the initial states; also after a failed call or a lost device.
+
+        `rows` are the rows of the batch to put back while the others go on: row numbers, or a mask
+        with a boolean per row. Raises `StateError` if a state is shared by all rows.
+        """
         with _Exclusive(self._busy):
+            if rows is not None:
+                buffers = self._alive()
+                self._buffers = self._streams.reset_rows(
+                    self._runner, self._function, buffers, rows
+                )
+                return
             self._rebind()
             self._buffers = self._streams.initial(self._runner, self._function)
+
+    def begin(self, states: Mapping[str, Any], keep: Sequence[str] = ()) -> None:
+        """Go back to the initial states, except those given, and those of the slots to `keep`."""
+        slots = [slot.name for slot in self._model.manifest.states]
+        with _Exclusive(self._busy):
+            kept = self._alive() if keep else []
+            if keep and set(keep) == set(slots):
+                return
+            self._rebind()
+            start = self._streams.initial(self._runner, self._function)
+            if states:
+                whole = self._streams.to_host(self._runner, self._function, start)
+                whole.update(states)
+                start = self._streams.to_device(self._runner, self._function, whole)
+            pairs = zip(slots, kept or start, start, strict=True)
+            self._buffers = [old if name in keep else new for name, old, new in pairs]
+
+    def snapshot(self) -> bytes:
+        """The states as bytes for `restore`, here or in another process or on another device."""
+        return write_snapshot(self._model.manifest, self._function, self.states)
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go on from a snapshot of a session of the same program and sizes.
+
+        Raises `NotAnArtifactError`, `VersionError` or `IntegrityError` for bytes that are not a
+        whole snapshot, and `StateError` for one of another program; the state is then as before.
+        """
+        dims, states = read_snapshot(snapshot, self._model.manifest)
+        if dims != self._function.dims:
+            sizes = ", ".join(f"{name}={size}" for name, size in dims.items())
+            raise StateError(f"the snapshot is of a session with {sizes}, and this one has "
+                             f"{self.dims}; use model.restore(), which opens one")  # fmt: skip
+        self.set_states(states)
+
+    async def astep(self, *args: Any, **kwargs: Any) -> Any:
+        """`step` for asyncio: other tasks go on meanwhile.
+
+        One task at a time may wait for a session. If it is cancelled, the step has been done as a
+        whole or not at all, and the next `astep` waits until that is decided.
+        """
+        return await self._turns.run(self._model.executor(), self.step, args, kwargs)
+
+    async def arun(self, *args: Any, **kwargs: Any) -> Any:
+        """`run` for asyncio; see `astep`."""
+        return await self._turns.run(self._model.executor(), self.run, args, kwargs)
 
     def _rebind(self) -> None:
         if self._gone:
@@ -204,9 +262,15 @@ class Session:
         other.set_states(states)
         return other
 
+    def adopt(self, old: Runner, new: Runner) -> None:
+        """Go on with other weights and the same states, after a call that runs now."""
+        with self._busy:
+            if self._runner is old:
+                self._bind(new)
+
     def lose(self, runner: Runner) -> None:
         """Drop states that were on a device which was lost."""
-        if self._runner is runner:
+        if self._runner.home is runner.home:
             self._buffers, self._broken = None, _LOST
 
     def close(self) -> None:

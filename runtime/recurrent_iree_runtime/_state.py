@@ -37,7 +37,7 @@ class State:
             raise StateError("this state belongs to another model; use initial_state() of this one")
         if self._buffers is None:
             raise StateError(_CONSUMED)
-        if self._runner is not runner:
+        if self._runner.home is not runner.home:
             raise StateError("the device was lost after this state was made; start again with "
                              "initial_state()")  # fmt: skip
         return self._buffers

@@ -9,8 +9,10 @@ from ._coerce import coerce, ready, shape_text
 from ._drivers._base import Buffer
 from ._entry_plan import EntryPlan
 from ._errors import ArgumentError, SignatureError, StateError
-from ._manifest import Function, Leaf, Manifest
+from ._manifest import Function, Manifest
+from ._rows import BATCH, batch_axes, replace_rows, row_numbers
 from ._runner import Runner, state_specs
+from ._snapshot import sized
 
 
 class Streams:
@@ -62,11 +64,22 @@ class Streams:
         arrays = runner.stream.to_host(buffers, state_specs(self.manifest, function))
         return {s.name: a for s, a in zip(self.manifest.states, arrays, strict=True)}
 
+    def reset_rows(
+        self, runner: Runner, function: Function, buffers: list[Buffer], rows: Any
+    ) -> list[Buffer]:
+        """States whose rows are back at the start; `rows` as `row_numbers` takes them."""
+        axes = batch_axes(self.manifest.states, "reset(rows=...)")
+        numbers = row_numbers(rows, function.dims[BATCH])
+        states = self.to_host(runner, function, buffers)
+        start = self.to_host(runner, function, self.initial(runner, function))
+        replace_rows(states, start, axes, numbers)
+        return self.to_device(runner, function, states)
+
     def to_device(
         self, runner: Runner, function: Function, given: Mapping[str, Any]
     ) -> list[Buffer]:
         """Checked states of the user on the device; raises `StateError` or `SignatureError`."""
-        wanted = {slot.name: self._sized(slot, function) for slot in self.manifest.states}
+        wanted = {slot.name: sized(slot, function.dims) for slot in self.manifest.states}
         if not isinstance(given, Mapping):
             raise StateError(f"states are given as a {type(given).__name__}; expected a dict with "
                              f"{', '.join(wanted)}")  # fmt: skip
@@ -82,8 +95,3 @@ class Streams:
                                      f"{shape_text(leaf.shape)}")  # fmt: skip
             arrays.append(ready(array, leaf))
         return runner.stream.to_device(arrays, state_specs(self.manifest, function))
-
-    @staticmethod
-    def _sized(slot: Leaf, function: Function) -> Leaf:
-        shape = tuple(n if isinstance(n, int) else function.dims[n] for n in slot.shape)
-        return Leaf(slot.name, shape, slot.dtype)
