@@ -1,7 +1,8 @@
 """Element-wise operations of StableHLO as arith and math operations on scalars or vectors.
 
 Accuracy in f32, measured against float64: exp, tanh, log, log1p, expm1, erf and rsqrt are within
-4 ulp (as XLA's are); sine, cosine and tangent see `_trigonometry`.
+4 ulp (as XLA's are); for sine, cosine, tangent and power see their modules, which compute in
+float64 inside (so a kernel needs ``--iree-input-demote-f64-to-f32=false``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 from ._casts import convert
 from ._ir import Op, Refused
+from ._power import power
 from ._rounding import round_away, round_even
 from ._trigonometry import cosine, sine, tangent
 from ._writer import Writer, compute_dtype, is_float, vector
@@ -211,6 +213,8 @@ _FLOAT: dict[str, Emit] = {
     "divide": _plain("arith.divf"),
     "maximum": _plain("arith.maximumf"),
     "minimum": _plain("arith.minimumf"),
+    "power": power,
+    "remainder": _plain("arith.remf"),
     "negate": _plain("arith.negf"),
     "abs": _plain("math.absf"),
     "exponential": _plain("math.exp"),

@@ -65,6 +65,8 @@ def try_fuse(
         machine: what is known of the CPU; see `known_machine`.
         name: symbol for the executable; must be new in `module`.
 
+    The spliced module must be compiled with ``--iree-input-demote-f64-to-f32=false``.
+
     Returns:
         The kernel, for `splice`; or what stands in the way. `module` is not changed.
     """

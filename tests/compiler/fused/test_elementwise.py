@@ -93,6 +93,17 @@ ON_INTEGERS = {
 }
 
 
+PAIRS = np.float32(
+    [
+        *zip(_random.uniform(-4, 4, 300), _random.integers(-5, 6, 300), strict=True),
+        *zip(10.0 ** _random.uniform(-20, 20, 300), _random.uniform(-2, 2, 300), strict=True),
+        *[(0, 0), (-0.0, 3), (-0.0, -3), (0, -2), (-8, 3), (-8, 1 / 3), (1, np.nan), (np.nan, 0)],
+        *[(np.nan, 1), (np.inf, -1), (-np.inf, 3), (-np.inf, 2), (-np.inf, 0.5), (2, np.inf)],
+        *[(0.5, np.inf), (-1, np.inf), (0.5, -np.inf), (3, np.nan), (-2, -3), (1, 1e30)],
+    ]
+).T
+
+
 def _scan(functions):
     """A scan whose outputs are the functions of its only state; the state shifts by one lane."""
 
@@ -142,6 +153,20 @@ def test_integers_follow_the_rules_of_xla():
     made, expected = _both(list(ON_INTEGERS.values()), INTEGERS)
     for name, a, b in zip(ON_INTEGERS, made, expected, strict=True):
         np.testing.assert_array_equal(a.astype(b.dtype), b, err_msg=name)
+
+
+def test_power_and_remainder_follow_ieee():
+    def run(x, y):
+        def step(state, _):
+            x, y = state
+            return (y, x), (lax.pow(x, y), lax.rem(x, y))
+
+        return lax.scan(step, (x, y), None, length=2)[1]
+
+    made = running.compiled(running.fused_only(run, list(PAIRS)))(*PAIRS)
+    for a, b in zip(made, running.by_xla(run, list(PAIRS)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=3e-7)
+        assert (np.signbit(a) == np.signbit(b))[~np.isnan(b)].all()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
