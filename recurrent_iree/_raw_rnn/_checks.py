@@ -71,7 +71,9 @@ def read_start(cell: Any, result: tuple[Any, Any, Any, Any, Any]) -> Start:
 
 def read_finished(finished: Any, batch: int) -> jax.Array:
     """``finished`` as bools, one per row."""
-    finished = jnp.asarray(finished)
+    if finished is None:
+        raise ArgumentTypeError("`loop_fn` returned finished None, expected bool [batch].")
+    finished = as_arrays(finished, "finished")
     if finished.dtype != jnp.bool_:
         raise ArgumentTypeError(f"`loop_fn` returned finished as {finished.dtype}, expected bool.")
     if finished.shape not in ((), (batch,)):

@@ -121,7 +121,7 @@ def _lengths(inputs: Tree, max_input_length: Any) -> tuple[int, int, Any]:
 
 
 def _check_limit(limit: Any, length: int | None) -> None:
-    dtype = jnp.result_type(limit)
+    dtype = as_arrays(limit, "max_input_length").dtype
     if not jnp.issubdtype(dtype, jnp.integer):
         raise ArgumentTypeError(f"`max_input_length` must be an integer, got {dtype}.")
     if jnp.shape(limit) != ():

@@ -5,10 +5,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recurrent_iree._trees import Tree, as_arrays, check_like
-from recurrent_iree_runtime import ArgumentError
+from recurrent_iree._trees import Tree, check_like
+from recurrent_iree_runtime import ArgumentError, ArgumentTypeError
 
-from ._arguments import check_rule, read_initial_output, read_sequence, read_states, read_unroll
+from ._arguments import (
+    check_rule,
+    read_constants,
+    read_initial_output,
+    read_sequence,
+    read_states,
+    read_unroll,
+)
 from ._loop import Step, StepFunction, output_of, run
 
 
@@ -41,7 +48,8 @@ def rnn(
         mask: ``[batch, time]`` or ``[batch, time, 1]`` of any dtype; zero marks a masked step, at
             which that row keeps its states and repeats its previous output (zeros before its
             first valid step).
-        constants: list of arrays, appended to the states at every step.
+        constants: list of arrays, appended to the states at every step; one bare array stands for
+            a list of one.
         unroll: True for straight-line code, or an integer: steps per loop iteration.
         input_length: integers ``[batch]``: row ``b`` is valid at time ``t < input_length[b]``.
             Ignored where ``mask`` is given. A single integer changes nothing, as in r2.4.
@@ -74,6 +82,10 @@ def rnn(
     >>> outputs[0, :, 0].tolist()
     [1.0, 2.0, 3.0]
     """
+    if not callable(step_function):
+        raise ArgumentTypeError(
+            f"`step_function` must be a function, got {type(step_function).__name__}."
+        )
     check_rule(masked_output, zero_output_for_mask)
     sequence = read_sequence(
         inputs, mask, reset, input_length, time_major=time_major, go_backwards=go_backwards
@@ -82,7 +94,7 @@ def rnn(
     states = read_states(initial_states, sequence.batch, rowwise)
     unroll = read_unroll(unroll, sequence.time)
     rule = "zeros" if zero_output_for_mask else masked_output
-    step = Step(step_function, as_arrays(list(constants or ()), "constants"), rule)
+    step = Step(step_function, read_constants(constants), rule)
     previous = read_initial_output(initial_output, output_of(step, sequence, states))
     fresh = _read_reset_states(reset, reset_states, states, sequence.batch)
     last, outputs, states = run(step, sequence, states, previous, fresh, unroll)

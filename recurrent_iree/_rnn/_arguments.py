@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from recurrent_iree._trees import Tree, as_arrays, check_like, concrete, show_leaf
 from recurrent_iree_runtime import ArgumentError, ArgumentTypeError
@@ -73,6 +74,19 @@ def read_states(states: Any, batch: Any, masked: bool, argument: str = "initial_
     return states
 
 
+def read_constants(constants: Any) -> list:
+    """The constants as a list of trees of arrays."""
+    if constants is None:
+        return []
+    if not isinstance(constants, list | tuple):
+        if not hasattr(constants, "shape"):
+            raise ArgumentTypeError(
+                f"`constants` must be a list or tuple of arrays, got {type(constants).__name__}."
+            )
+        constants = [constants]
+    return as_arrays(list(constants), "constants")
+
+
 def read_unroll(unroll: Any, time: Any) -> int | bool:
     """``False``, ``True`` (every step) or the number of steps per iteration."""
     if isinstance(unroll, bool):
@@ -128,7 +142,7 @@ def _check_leaf(name: str, leaf: jax.Array, first: jax.Array) -> None:
 
 
 def _read_mask(name: str, mask: Any, batch: Any, time: Any, time_major: bool) -> jax.Array:
-    array = jnp.asarray(mask)
+    array = as_arrays(mask if hasattr(mask, "shape") else np.asarray(mask), name)
     expected = (time, batch) if time_major else (batch, time)
     if array.shape[:2] != expected or any(size != 1 for size in array.shape[2:]):
         order = "(time, batch)" if time_major else "(batch, time)"

@@ -20,6 +20,7 @@ from ._node import InboundNodes, SymbolicTensor, contains_symbolic
 from ._pure import PureFace
 from ._regularizers import get_regularizer
 from ._scope import current_scope, is_traced
+from ._shape import read_sizes
 from ._symbolic import abstract_build, abstract_shape, symbolic_call
 
 _nested: ContextVar[bool] = ContextVar("recurrent_iree_layers_nested", default=False)
@@ -38,6 +39,7 @@ class Layer(PureFace, InboundNodes, KeepsLosses):
         activity_regularizer: "l1", "l2" or a function; one loss per returned array.
         input_shape, batch_input_shape, batch_size, input_dim, input_length: the shape of the inputs
             without or with the batch, from which a `Sequential` builds itself.
+        weights: a list of arrays for `set_weights` as soon as the layer is built.
 
     Raises:
         ArgumentTypeError: (a TypeError) an unknown keyword argument.
@@ -73,6 +75,7 @@ class Layer(PureFace, InboundNodes, KeepsLosses):
         self.activity_regularizer = get_regularizer(activity_regularizer)
         self.built = False
         self._batch_input_shape = self._read_input_shape(options)
+        self._first_weights = options.pop("weights", None)
         if options:
             raise ArgumentTypeError(
                 f"layer `{self.name}` ({type(self).__name__}) does not know the keyword argument "
@@ -164,11 +167,11 @@ class Layer(PureFace, InboundNodes, KeepsLosses):
         shape = options.pop("input_shape", None)
         dim = options.pop("input_dim", None)
         batch_size = options.pop("batch_size", None)
-        if batch_shape is not None:
-            return tuple(batch_shape)
-        if shape is None and dim is not None:
-            shape = (dim,) if isinstance(dim, int) else tuple(dim)
-        return None if shape is None else (batch_size, *shape)
+        if batch_shape is None:
+            if shape is None and dim is not None:
+                shape = (dim,) if isinstance(dim, int) else tuple(dim)
+            batch_shape = None if shape is None else (batch_size, *shape)
+        return None if batch_shape is None else read_sizes(batch_shape, self.name)
 
     def _call_arrays(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
         return self._call_masked(inputs, kwargs)[0]
@@ -230,6 +233,13 @@ class Layer(PureFace, InboundNodes, KeepsLosses):
             with jax.ensure_compile_time_eval():
                 self.build(shapes)
             self.built = True
+        self._take_first_weights()
+
+    def _take_first_weights(self) -> None:
+        """Set the weights that the constructor was given, once the layer is built."""
+        given, self._first_weights = self._first_weights, None
+        if given is not None:
+            self.set_weights(given)
 
 
 def accepts(function: Callable[..., Any], argument: str) -> bool:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax.numpy as jnp
+
 from recurrent_iree_runtime import ArgumentError, ArgumentTypeError
 
 from ._activations import activation_config, get_activation
@@ -26,6 +28,14 @@ def read_units(units: Any, argument: str = "units") -> int:
     if int(units) < 1:
         raise ArgumentError(f"`{argument}` must be at least 1, got {units}.")
     return int(units)
+
+
+def only_state(states: Any) -> Any:
+    """The state of a cell with one; `raw_rnn` hands it over without a list around it."""
+    if not isinstance(states, list | tuple):
+        return states
+    (state,) = states
+    return state
 
 
 class RecurrentCell(Layer):
@@ -70,6 +80,13 @@ class RecurrentCell(Layer):
     def output_size(self) -> int:
         """The size of the output."""
         return self.units
+
+    def zero_state(self, batch_size: int, dtype: Any = "float32") -> Any:
+        """Zeros ``[batch, units]`` for `raw_rnn`: an array, or a list of one per state."""
+        shape, dtype = (batch_size, self.units), jnp.dtype(dtype)
+        if isinstance(self.state_size, list | tuple):
+            return [jnp.zeros(shape, dtype) for _ in self.state_size]
+        return jnp.zeros(shape, dtype)
 
     def build(self, input_shape: Any) -> None:
         """Create the weights for one step of ``[batch, features]``."""

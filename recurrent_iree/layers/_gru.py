@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from ._activations import activation_config, get_activation
-from ._cell_base import RecurrentCell
+from ._cell_base import RecurrentCell, only_state
 from ._cell_layer import CellLayer
 from ._registry import register
 
@@ -57,12 +57,12 @@ class GRUCell(RecurrentCell):
 
     def call(self, inputs: Any, states: Any, training: Any = None) -> Any:
         """``(h', [h'])``."""
-        (h,) = states
+        h = only_state(states)
         inputs, dropped = self._dropped(inputs, h, training)
         step = self._reset_after if self.reset_after else self._reset_before
         z, q = step(inputs, dropped)
         h = z * h + (1 - z) * q
-        return h, [h]
+        return h, [h] if isinstance(states, list | tuple) else h
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -38,6 +38,20 @@ def read_shape(size: Any, argument: str) -> TensorShape:
     )
 
 
+def read_sizes(shape: Any, name: str) -> tuple[int | None, ...]:
+    """The shape of an input: integers, or None where unknown."""
+    for size in tuple(shape):
+        if size is not None and (isinstance(size, bool) or not hasattr(size, "__index__")):
+            raise ArgumentTypeError(
+                f"the input shape of layer `{name}` must hold integers and None, got {shape!r}."
+            )
+        if size is not None and int(size) < 0:
+            raise ArgumentError(
+                f"the input shape of layer `{name}` must not be negative, got {tuple(shape)}."
+            )
+    return tuple(None if size is None else int(size) for size in shape)
+
+
 def read_state_size(state_size: Any) -> Any:
     """The tree of state shapes of a cell; leaves are `TensorShape`s.
 

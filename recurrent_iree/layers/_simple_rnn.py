@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ._cell_base import RecurrentCell
+from ._cell_base import RecurrentCell, only_state
 from ._cell_layer import CellLayer
 from ._registry import register
 
@@ -28,7 +28,7 @@ class SimpleRNNCell(RecurrentCell):
         """``(h', [h'])``."""
         inputs, h = self._dropped(inputs, states[0], training)
         h = self.activation(self._with_bias(inputs @ self.kernel + h @ self.recurrent_kernel))
-        return h, [h]
+        return h, [h] if isinstance(states, list | tuple) else h
 
 
 @register

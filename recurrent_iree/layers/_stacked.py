@@ -52,6 +52,10 @@ class StackedRNNCells(Layer):
         """The shape of the last cell's output."""
         return output_shape(self.cells[-1])
 
+    def zero_state(self, batch_size: int, dtype: Any = "float32") -> list[Any]:
+        """Zeros for all states, flat, for `raw_rnn`."""
+        return [jnp.zeros((batch_size, *shape), dtype) for shape in self.state_size]
+
     @property
     def takes_constants(self) -> bool:
         """Whether any cell takes ``constants``."""
@@ -129,6 +133,7 @@ def build_cell(cell: Any, step_shape: tuple[int | None, ...], dtype: Any) -> Non
         cell.build(step_shape)
         if isinstance(cell, Layer):
             cell.built = True
+            cell._take_first_weights()
 
 
 def _build_inside(cell: Layer, step_shape: tuple[int | None, ...], dtype: str | None) -> None:

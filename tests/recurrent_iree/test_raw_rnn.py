@@ -94,7 +94,9 @@ def test_max_steps_ends_the_loop() -> None:
 @pytest.mark.parametrize("max_steps", [None, 4])
 def test_all_finished_at_the_start(max_steps) -> None:
     start = jnp.full((2, 2), 9.0)
-    emit_ta, state, _ = ri.raw_rnn(Sum(), loop(lengths=0 * LENGTHS, start=start), max_steps=4)
+    emit_ta, state, _ = ri.raw_rnn(
+        Sum(), loop(lengths=0 * LENGTHS, start=start), max_steps=max_steps
+    )
     assert emit_ta.stack().shape == (0, 2, 2) and (state == 9).all()
 
 
@@ -154,6 +156,40 @@ def test_options_are_accepted() -> None:
     assert int(emit_ta.size()) == 3
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        ri.layers.LSTMCell(4),
+        ri.layers.GRUCell(4),
+        ri.layers.SimpleRNNCell(4),
+        ri.layers.StackedRNNCells([ri.layers.GRUCell(3), ri.layers.LSTMCell(4)]),
+    ],
+    ids=lambda cell: type(cell).__name__,
+)
+def test_the_example_of_the_page(cell) -> None:
+    inputs = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 5)), jnp.float32)
+    inputs_ta = ri.TensorArray(dtype=jnp.float32, size=3).unstack(inputs)
+
+    def loop_fn(time, cell_output, cell_state, loop_state):
+        emit_output = cell_output
+        next_cell_state = cell.zero_state(2, jnp.float32) if cell_output is None else cell_state
+        elements_finished = time >= LENGTHS
+        next_input = jax.lax.cond(
+            jnp.all(elements_finished), lambda: jnp.zeros((2, 5)), lambda: inputs_ta.read(time)
+        )
+        return elements_finished, next_input, next_cell_state, emit_output, None
+
+    outputs_ta, final_state, _ = ri.raw_rnn(cell, loop_fn)
+    layer = ri.layers.RNN(cell, return_sequences=True, return_state=True, time_major=True)
+    layer.zero_output_for_mask = True
+    outputs, *states = layer(inputs, mask=np.arange(3)[:, None] < LENGTHS)
+    np.testing.assert_allclose(outputs_ta.stack(), outputs, rtol=1e-5, atol=1e-6)
+    for one, other in zip(jax.tree.leaves(final_state), states, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    again, _ = ri.dynamic_rnn(cell, inputs, LENGTHS, dtype=jnp.float32, time_major=True)
+    np.testing.assert_allclose(again, outputs, rtol=1e-5, atol=1e-6)
+
+
 THREE = jnp.zeros((2, 3))
 REFUSED = [
     (dict(cell="cell"), ArgumentTypeError, "`cell` must be an RNN cell, got str, which lacks stat"),
@@ -167,6 +203,7 @@ REFUSED = [
     (loop(initial_state=None), ArgumentError, "`loop_fn` returned no state at time 0"),
     (loop(start=THREE), ArgumentError, r"`next_cell_state` is float32\[2, 3\], but `cell.state_si"),
     (loop(start=(ZEROS, ZEROS)), ArgumentError, "`next_cell_state` has another structure than"),
+    (loop(initial_finished=None), ArgumentTypeError, "`loop_fn` returned finished None"),
     (loop(initial_finished=LENGTHS), ArgumentTypeError, "finished as int32, expected bool"),
     (loop(initial_finished=LENGTHS[:1] > 0), ArgumentError, r"finished of shape \(1,\), expected"),
     (loop(initial_next_input=(ZEROS, ZEROS[:1])), ArgumentError, r"`next_input\[1\]` is float32"),

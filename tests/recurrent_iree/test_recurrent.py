@@ -282,6 +282,11 @@ REFUSED = [
     (dict(max_input_length=-1), ArgumentError, "`max_input_length` is -1.* expected 0 to 4"),
     (dict(max_input_length=jnp.int32(9)), ArgumentError, "`max_input_length` is 9"),
     (dict(max_input_length=2.0), ArgumentTypeError, "`max_input_length` must be an integer, got"),
+    (
+        dict(max_input_length="all"),
+        ArgumentTypeError,
+        "`max_input_length` is not an array: got str",
+    ),
     (dict(max_input_length=True), ArgumentTypeError, "must be an integer, got bool"),
     (dict(max_input_length=jnp.array([1, 2])), ArgumentError, "one scalar for the whole batch"),
     (dict(extras={"b": jnp.ones(2)}), ArgumentError, "extras with another structure than `extras"),

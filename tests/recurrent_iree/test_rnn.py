@@ -84,6 +84,30 @@ def test_unknown_time_works_in_a_loop_and_is_refused_unrolled() -> None:
         export.export(jax.jit(lambda x: ri.rnn(add, x, [H], unroll=True)[1]))(spec)
 
 
+def test_a_mask_without_states() -> None:
+    last, outputs, states = ri.rnn(lambda x, s: (2 * x, []), X, [], mask=MASK)
+    want = np.array(2 * X)
+    want[0, 0], want[0, 2], want[1, 1] = 0, want[0, 1], want[1, 0]
+    np.testing.assert_array_equal(outputs, want)
+    np.testing.assert_array_equal(last, want[:, -1])
+    assert states == []
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize("go_backwards", [False, True])
+def test_r1_1_arguments(go_backwards, unroll) -> None:
+    def step(x, states):
+        h, constant = states
+        return x + h + constant, [x + h + constant]
+
+    last, outputs, states = ri.rnn_r1_1(step, X, [H], go_backwards, None, [2 * H], unroll)
+    x = X[:, ::-1] if go_backwards else X
+    want = H[:, None] + (x + 2 * H[:, None]).cumsum(1)
+    np.testing.assert_array_equal(outputs, want)
+    np.testing.assert_array_equal(last, want[:, -1])
+    np.testing.assert_array_equal(states[0], want[:, -1])
+
+
 def test_r1_1_loop_emits_the_first_state_and_unrolled_the_previous_output() -> None:
     _, loop, _ = ri.rnn_r1_1(add, X, [H], mask=MASK)
     _, unrolled, _ = ri.rnn_r1_1(add, X, [H], mask=MASK, unroll=True)
@@ -107,6 +131,13 @@ REFUSED = [
     (dict(initial_states=3), ArgumentTypeError, "`initial_states` must be a list or tuple"),
     (dict(initial_states=[jnp.ones(())], mask=MASK), ArgumentError, "expected the batch in dim"),
     (dict(initial_states=[H.astype(int)]), ArgumentError, r"another shape or dtype than `initial_"),
+    (dict(step_function=None), ArgumentTypeError, "`step_function` must be a function, got NoneTy"),
+    (
+        dict(constants=3),
+        ArgumentTypeError,
+        "`constants` must be a list or tuple of arrays, got int",
+    ),
+    (dict(mask=[["a", "b", "c"]] * 2), ArgumentTypeError, "`mask` is not an array: got ndarray"),
     (dict(mask=MASK.T), ArgumentError, r"`mask` has shape \(3, 2\), expected \(batch, time\) ="),
     (dict(mask=MASK.T, time_major=True), ArgumentError, r"expected \(time, batch\)"),
     (dict(reset=MASK[:, :1]), ArgumentError, r"`reset` has shape \(2, 1\)"),

@@ -107,6 +107,24 @@ def test_add_weight_errors():
         layer.add_weight("w", (2, 3), initializer="hope")
 
 
+def test_weights_given_to_the_constructor():
+    table = np.arange(6, dtype=np.float32).reshape(3, 2)
+    embedding = layers.Embedding(3, 2, weights=[table])
+    np.testing.assert_array_equal(embedding(np.array([[2, 0]]))[0], table[[2, 0]])
+    shapes = [(3, 12), (4, 12), (2, 12)]
+    given = [np.full(shape, 0.5, np.float32) for shape in shapes]
+    layer = layers.GRU(4, weights=given)
+    layer.build((None, None, 3))
+    layer(np.ones((2, 5, 3), np.float32))
+    stack = layers.RNN([layers.GRUCell(4, weights=given)])
+    stack.build((None, None, 3))
+    for one, other, want in zip(layer.get_weights(), stack.get_weights(), given, strict=True):
+        np.testing.assert_array_equal(one, want)
+        np.testing.assert_array_equal(other, want)
+    with pytest.raises(ArgumentError, match="`set_weights` got 1 arrays, but layer .* has 3"):
+        layers.GRU(4, weights=given[:1])(np.ones((2, 5, 3), np.float32))
+
+
 def test_names_are_unique_and_in_snake_case():
     reset_names()
     assert [layers.LSTM(2).name for _ in range(3)] == ["lstm", "lstm_1", "lstm_2"]

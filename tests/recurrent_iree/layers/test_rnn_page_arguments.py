@@ -220,6 +220,21 @@ def test_input_dim_and_input_length():
     assert model.input.shape == (None, 5, 3) and model.built
 
 
+def test_flatten_then_dense_upstream():
+    recurrent = layers.RNN(Leaky(), return_sequences=True, input_dim=3, input_length=5)
+    model = layers.Sequential([recurrent, layers.Flatten(), layers.Dense(2)])
+    assert [w.shape for w in model.weights] == [(15, 2), (2,)]
+    assert model(X).shape == (2, 2)
+
+
+def test_negative_sizes_are_refused():
+    for options in ({"input_dim": -3}, {"input_length": -5}, {"batch_input_shape": (2, -1, 3)}):
+        with pytest.raises(ArgumentError, match="input shape of layer .* must not be negative"):
+            layers.RNN(Leaky(), **options)
+    with pytest.raises(ArgumentTypeError, match="must hold integers and None, got .*'many'"):
+        layers.RNN(Leaky(), input_shape=("many", 3))
+
+
 def test_input_shape_argument():
     assert layers.RNN(Leaky(), input_shape=(5, 3))._batch_input_shape == (None, 5, 3)
     layer = layers.RNN(Leaky(), batch_input_shape=(2, 5, 3))
@@ -286,6 +301,11 @@ def test_constants_keyword():
     x, c = layers.Input((None, 3)), layers.Input((1,))
     model = layers.Model([x, c], layer(x, constants=c))
     close(model([X, factor]), X.sum(1) * factor)
+
+
+def test_constants_of_call():
+    factor = np.array([[2.0], [3.0]], np.float32)
+    close(layers.RNN(Conditioned()).call(jnp.asarray(X), constants=[factor]), X.sum(1) * factor)
 
 
 def test_constants_of_stacked_cells():
