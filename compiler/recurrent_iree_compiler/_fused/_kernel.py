@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ._buffers import Binding, Buffer, index_of, inside, join, outside
@@ -151,7 +152,7 @@ class Kernel:
             index = index_of(value, self.stages.batch.get(value), lanes)
             ev.write(target, target.at(index), ev.read(source, source.at(index)))
 
-        self._nest(None, space, self.stages.has_rows(value), tile, body, Packer([], 0, 1))
+        self._nest(None, space, self.stages.has_rows(value), tile, body, Packer([], 1))
         source.base, target.base = saved
 
     def _loop(self, loop: Loop) -> None:
@@ -214,7 +215,7 @@ class Kernel:
             self._map(loop, tile)
 
     def _map(self, loop: Loop, tile: Tile) -> None:
-        packer = Packer(self.packs, len(self.made), self.machine.lanes(32))
+        packer = Packer(self.packs, self.machine.lanes(32))
 
         def body(ev: Evaluator, lanes: list[Affine]) -> None:
             wanted = ev.collect(lambda: self._ask(ev, loop, lanes))
@@ -270,9 +271,17 @@ class Kernel:
             there = tuple(i.plus(s) for i, s in zip(index, starts, strict=True))
             self._store(ev, whole, there, names)
 
-        self._nest(None, space, self.stages.has_rows(whole), tile, body, Packer([], 0, 1))
+        self._nest(None, space, self.stages.has_rows(whole), tile, body, Packer([], 1))
 
-    def _nest(self, loop, space, rows, tile, body, packer) -> None:
+    def _nest(
+        self,
+        loop: Loop | None,
+        space: tuple[int, ...],
+        rows: bool,
+        tile: Tile,
+        body: Callable[[Evaluator, list[Affine]], None],
+        packer: Packer,
+    ) -> None:
         """Loops over `space` (the last axis in tiles), in them over blocks of rows, then `body`."""
         packer.sizes = space
 
@@ -299,18 +308,26 @@ class Kernel:
         with self.w.scope():
             outer(0, [])
 
-    def _row_blocks(self, loop, rows, tile, body, lanes) -> None:
+    def _row_blocks(
+        self,
+        loop: Loop | None,
+        rows: bool,
+        tile: Tile,
+        body: Callable[[Evaluator], None],
+        lanes: int,
+    ) -> None:
+        """All rows of the workgroup in blocks, the last of which may be smaller."""
         total = self.rows if rows else 1
         size = min(tile.rows, total)
         whole, rest = divmod(total, size)
         with self.w.loop(whole) as n:
-            self._at_rows(loop, self._block(n * size, size), body, lanes)
+            body(self._evaluator(loop, self._block(n * size, size), lanes))
         if rest:
             with self.w.scope():
-                self._at_rows(loop, self._block(Affine(whole * size), rest), body, lanes)
+                body(self._evaluator(loop, self._block(Affine(whole * size), rest), lanes))
 
-    def _at_rows(self, loop, block, body, lanes) -> None:
-        body(Evaluator(self.w, self.stages, self.homes, loop, block, lanes))
+    def _evaluator(self, loop: Loop | None, block: Block, lanes: int) -> Evaluator:
+        return Evaluator(self.w, self.stages, self.homes, loop, block, lanes)
 
     def _block(self, first: Affine, size: int) -> Block:
         local = tuple(first.plus(r) for r in range(size))

@@ -80,9 +80,8 @@ class Packed:
 class Packer:
     """Plans the packs of one loop; the same products of another row block find the same pack."""
 
-    def __init__(self, packs: list[Pack], number: int, lanes: int) -> None:
+    def __init__(self, packs: list[Pack], lanes: int) -> None:
         self.packs = packs
-        self.number = number
         self.lanes = lanes
         self.mine: dict[Any, Pack] = {}
         self.segment = Segment(0, 1, 1)

@@ -16,6 +16,8 @@ from ._ir import Value
 from ._packing import Gate, Pack
 from ._writer import storage_dtype
 
+Shape = tuple[int, ...]
+
 
 def tensor(shape: tuple[int, ...], dtype: str) -> str:
     """The text of a tensor type."""
@@ -254,7 +256,7 @@ class Wrapper:
         target = (*(size for _, size in pack.outer), span, math.prod(pack.contract))
         return self._reshape(name, shape, target, dtype)
 
-    def _slice(self, name, shape, window, dtype) -> str:
+    def _slice(self, name: str, shape: Shape, window: list[tuple[int, int]], dtype: str) -> str:
         target = tuple(b - a for a, b in window)
         if target == shape:
             return name
@@ -262,7 +264,7 @@ class Wrapper:
         types = f"({tensor(shape, dtype)}) -> {tensor(target, dtype)}"
         return self._op(f"stablehlo.slice {name} [{ranges}] : {types}")
 
-    def _transpose(self, name, shape, order, dtype) -> str:
+    def _transpose(self, name: str, shape: Shape, order: Shape, dtype: str) -> str:
         if tuple(order) == tuple(range(len(shape))):
             return name
         target = tuple(shape[a] for a in order)
@@ -270,13 +272,13 @@ class Wrapper:
         dims = ", ".join(map(str, order))
         return self._op(f"stablehlo.transpose {name}, dims = [{dims}] : {types}")
 
-    def _reshape(self, name, shape, target, dtype) -> str:
+    def _reshape(self, name: str, shape: Shape, target: Shape, dtype: str) -> str:
         if shape == target:
             return name
         types = f"({tensor(shape, dtype)}) -> {tensor(target, dtype)}"
         return self._op(f"stablehlo.reshape {name} : {types}")
 
-    def _concatenate(self, names, shapes, dim, dtype) -> str:
+    def _concatenate(self, names: list[str], shapes: list[Shape], dim: int, dtype: str) -> str:
         if len(names) == 1:
             return names[0]
         target = list(shapes[0])
