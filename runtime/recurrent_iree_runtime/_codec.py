@@ -101,6 +101,9 @@ def decode(hint: Any, value: Any, path: str) -> Any:
         notes = tuple(rest)
     if AnyJson in notes:
         return value
+    for note in notes:
+        if isinstance(note, Count) and isinstance(value, (list, dict)):
+            _check_note(note, value, path)  # first, so that too many items are never decoded
     result = _decode_plain(hint, value, path)
     for note in notes:
         _check_note(note, result, path)

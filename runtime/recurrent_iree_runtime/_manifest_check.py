@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ._codec import refuse, short
-from ._manifest import Entry, Golden, Leaf, Manifest, Module
+from ._manifest import Entry, Function, Golden, Leaf, Manifest, Module
 from ._tree import check_tree
 from ._zip_layout import FIRST
 
@@ -81,8 +81,20 @@ def _check_entry(path: str, entry: Entry, dims: set[str], manifest: Manifest) ->
         refuse(f"{path}.realization", "of the entry 'chunk' is not 'module'")
     if entry.name == "init" and (entry.inputs or entry.outputs or entry.realization != "module"):
         refuse(path, "is 'init', which has no inputs and only states as results")
-    if entry.name == "chunk" and any("time" not in f.dims for f in entry.functions):
-        refuse(f"{path}.functions", "of 'chunk' must each have a size for the dim 'time'")
+    for i, function in enumerate(entry.functions):
+        _check_sizes(f"{path}.functions[{i}].dims", entry, function, manifest)
+
+
+def _check_sizes(path: str, entry: Entry, function: Function, manifest: Manifest) -> None:
+    """Refuse a function that leaves out a size which its arrays depend on."""
+    anything = {dim.name for dim in manifest.dims if dim.sizes is None}
+    states = manifest.states if entry.name in ("chunk", "init") else ()
+    for leaf in (*entry.inputs, *entry.outputs, *states):
+        for name in leaf.shape:
+            if isinstance(name, str) and name not in function.dims and name not in anything:
+                refuse(path, f"has no size for {name!r}, which {leaf.name!r} has")
+    if entry.name == "chunk" and function.dims.get("time", 0) < 1:
+        refuse(path, "has no size of at least 1 for 'time', as every function of 'chunk' must")
 
 
 def _edges(entry: Entry) -> list[tuple[object, ...]]:

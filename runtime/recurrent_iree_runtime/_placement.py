@@ -1,5 +1,6 @@
 """local-sync or local-task: small work is faster on the calling thread, large work on a pool."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ SYNC, TASK = "local-sync", "local-task"
 SMALL_FLOPS = 3e5  # below this, waking the pool (about 10 us) costs more than it can gain
 LARGE_FLOPS = 3e8  # above this, measuring would take longer than a few milliseconds
 _ROUNDS, _BUDGET = 3, 2e-3
+_LARGEST = 1 << 28  # bytes of arguments that are made up to measure a call
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def _place_group(
     signature = signature_of(manifest, entry, function)
     arrays = _arguments(manifest, entry, function, signature, goldens())
     if arrays is None:
-        return Placement(SYNC, "its sizes are known only at run time")
+        return Placement(SYNC, "its sizes are known only at run time, or too large to try")
     times = {uri: _measure(load(uri), signature, arrays) for uri in (SYNC, TASK)}
     best = min(times, key=lambda uri: times[uri])
     listed = ", ".join(f"{uri} {seconds * 1e6:.0f} us" for uri, seconds in times.items())
@@ -103,7 +105,12 @@ def _arguments(
     specs = [*signature.inputs, *signature.states_in]
     if any(None in spec.shape for spec in specs):
         return None
-    arrays = [np.zeros([n or 0 for n in s.shape], dtype_of(s.dtype)) for s in specs]
+    shapes = [[n or 0 for n in spec.shape] for spec in specs]
+    dtypes = [dtype_of(spec.dtype) for spec in specs]
+    sizes = [math.prod(n) * d.itemsize for n, d in zip(shapes, dtypes, strict=True)]
+    if sum(sizes) > _LARGEST:
+        return None
+    arrays = [np.zeros(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
     for golden in manifest.goldens:
         if golden.entry == entry.name and golden.dims == function.dims:
             for i, key in enumerate(golden.inputs):

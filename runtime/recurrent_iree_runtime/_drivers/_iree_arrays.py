@@ -1,5 +1,6 @@
 """Arrays between NumPy and IREE's buffers: element types, the module's edge, copies to host."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -106,7 +107,11 @@ class Reader:
         self._staging = None if local else Staging(device, len(specs))
         self._plans = [self._plan(spec, abi) for spec in specs]
         easy = [(p[0], p[1]) for p in self._plans if p[0] is not None and p[2] is None]
-        self._simple = easy if local and len(easy) == len(specs) else None
+        self._easy = easy if local and len(easy) == len(specs) else None
+        self._simple: list[tuple[list[int], np.dtype]] | None = None
+        self._unchecked: list[tuple[ArraySpec, int]] | None = [
+            (spec, dtype_of(abi.get(spec.dtype, spec.dtype)).itemsize) for spec in specs
+        ]
 
     @staticmethod
     def _plan(spec: ArraySpec, abi: Mapping[str, str]) -> tuple[list[int] | None, np.dtype, Any]:
@@ -131,11 +136,27 @@ class Reader:
                 np.ndarray(shape, dtype, view.map()).copy()
                 for view, (shape, dtype) in zip(views, self._simple, strict=True)
             ]
+        if self._unchecked is not None:
+            self._check(views, self._unchecked)
         sources = views if self._staging is None else self._staging.fetch(views)
         return [
             self._read_one(view, source, plan)
             for view, source, plan in zip(views, sources, self._plans, strict=True)
         ]
+
+    def _check(self, views: Sequence[Any], expected: list[tuple[ArraySpec, int]]) -> None:
+        """Once: a module whose results are not what the manifest says must not be read as such."""
+        for view, (spec, itemsize) in zip(views, expected, strict=True):
+            shape = list(view.shape)
+            fits = len(shape) == len(spec.shape) and all(
+                want is None or size == want for size, want in zip(shape, spec.shape, strict=True)
+            )
+            if not fits or view.byte_length != math.prod(shape) * itemsize:
+                raise ArtifactError(
+                    f"the module gives an array of shape {shape} and {view.byte_length} bytes; its "
+                    f"manifest says {spec.dtype}{list(spec.shape)}. The artifact is not whole"
+                )
+        self._unchecked, self._simple = None, self._easy
 
     @staticmethod
     def _read_one(view: Any, source: Any, plan: tuple[list[int] | None, np.dtype, Any]) -> Any:

@@ -256,6 +256,18 @@ def test_placement_measures_what_is_neither_small_nor_large(monkeypatch):
     assert placed(monkeypatch, 1e10, 1, 1, cores=1).reason == "one core"
 
 
+def test_placement_makes_up_no_huge_arguments(monkeypatch):
+    monkeypatch.setattr(_placement, "_cores", lambda: 2)
+    size = (1 << 40) - 1
+    leaf = rt.Leaf("x", (size, size), "float32")
+    tree = rt.tree_of({"args": (0,), "kwargs": {}})[0]
+    function = rt.Function("main", {}, {"flops": 1e7})
+    entry = rt.Entry("main", "module", (leaf,), tree, (leaf,), {"leaf": 0}, (function,))
+    manifest = rt.Manifest("m", "main", (), (entry,))
+    found = _placement.place(manifest, dict, lambda uri: pytest.fail("nothing is measured"))
+    assert found["whole"].reason == "its sizes are known only at run time, or too large to try"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/cpuinfo")
 def test_this_processor():
     assert _cpu.host_level()
