@@ -4,6 +4,7 @@ from ._artifact import (
     ArtifactFile as ArtifactFile,
     read as read,
 )
+from ._batcher import Batcher as Batcher
 from ._container import (
     Container as Container,
     container_bytes as container_bytes,
@@ -53,6 +54,7 @@ from ._errors import (
     VerificationError as VerificationError,
     VersionError as VersionError,
 )
+from ._layer import Layer as Layer
 from ._load import load as load
 from ._manifest import (
     FORMAT as FORMAT,
@@ -80,6 +82,7 @@ from ._signing import (
     sign as sign,
 )
 from ._state import State as State
+from ._stream import Stream as Stream
 from ._tree import (
     check_tree as check_tree,
     flatten as flatten,

@@ -3,7 +3,8 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +71,7 @@ class Batcher:
 
     def stream(self) -> Stream:
         """Open a stream at the initial states; raises `StateError` if `max_streams` are open."""
-        with self._device:
+        with self._alone():
             self.check()
             if not self._free:
                 raise StateError(
@@ -96,7 +97,7 @@ class Batcher:
             for stream in streams:
                 stream.take(self)
                 taken.append(stream)
-            with self._device:
+            with self._alone():
                 outputs = self._pieces([s.row for s in streams], arrays)
         finally:
             for stream in taken:
@@ -161,15 +162,14 @@ class Batcher:
                     while not request.done and self._serve_some():
                         pass
                 finally:
-                    self._device.release()
-                self._hand_over()
+                    self._release()
             else:
                 ready.acquire()
 
     def drive(self) -> None:
         """Serve until nobody waits: for steps that no thread waits for."""
         while True:
-            with self._device:
+            with self._alone():
                 while self._serve_some():
                     pass
             with self._arrived:
@@ -184,8 +184,17 @@ class Batcher:
         if not driven:
             self.model.executor().submit(self.drive)
 
-    def _hand_over(self) -> None:
-        """Wake the thread that waits longest, so that it serves the rest."""
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self._device.acquire()
+        try:
+            yield
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        """Let others run, and wake the thread that waits longest, so that it serves the rest."""
+        self._device.release()
         with self._arrived:
             first = self._queue[0] if self._queue else None
         if first is not None:
@@ -235,25 +244,25 @@ class Batcher:
 
     def states(self, row: int) -> dict[str, np.ndarray]:
         """Copies of the states of a row."""
-        with self._device:
+        with self._alone():
             self.check()
             return self._store.read(row)
 
     def set_states(self, row: int, states: Mapping[str, Any]) -> None:
         """Replace the states of a row."""
-        with self._device:
+        with self._alone():
             self.check()
             self._store.write(row, states)
 
     def reset(self, row: int) -> None:
         """Put a row at the start."""
-        with self._device:
+        with self._alone():
             self.check()
             self._store.begin(row)
 
     def leave(self, row: int) -> None:
         """Free the row of a stream that closes."""
-        with self._device:
+        with self._alone():
             if self._open.pop(row, None) is not None:
                 self._free.append(row)
 
@@ -264,7 +273,7 @@ class Batcher:
 
     def adopt(self, old: Runner, new: Runner) -> None:
         """Go on with other weights and the same states, after a call that runs now."""
-        with self._device:
+        with self._alone():
             if self._store.runner is old:
                 self._store.runner = new
 
