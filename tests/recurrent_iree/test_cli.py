@@ -17,7 +17,11 @@ MODEL = """
 import recurrent_iree as ri
 
 layer = ri.layers.SimpleRNN(
-    4, return_sequences=True, kernel_initializer="ones", recurrent_initializer="zeros"
+    4,
+    return_sequences=True,
+    kernel_initializer="ones",
+    recurrent_initializer="zeros",
+    name="simple_rnn",
 )
 
 
