@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from recurrent_iree._trees import Tree
 from recurrent_iree_runtime import ArgumentError
@@ -88,13 +89,39 @@ class Passes:
 
     def backward(self, saved: tuple, cotangents: Results) -> tuple[Operands]:
         """``t = n-1 … 0``: d += d_acc[t]; (dtheta_t, d, dinputs[t]) = cell_grad(…, d)."""
-        operands, acc_state, extras, steps = saved
-        theta, state0, inputs, totals, _, key = operands
+        operands, acc_state, _, _ = saved
+        theta, state0, inputs, totals, _, _ = operands
+        d_states = floats(cotangents.final_state, state0), floats(cotangents.acc_state, acc_state)
         d_totals = floats(cotangents.accumulators, totals)
+        d, d_theta, dx = self._first_order(self._backward_loop(saved, d_states, d_totals))
+        gradients = (fill(d_theta, theta), fill(d, state0), fill(dx, inputs))
+        return (Operands(*gradients, fill(d_totals, totals), None, None),)
+
+    def _backward_loop(self, saved: tuple, d_states: tuple, d_totals: list) -> tuple:
+        """The loop that reads each state in place.
+
+        Its derivative, the second of `Recurrent`, is that of a loop over a shifted copy of the
+        states: reading at an index would there sum up a whole array at every step.
+        """
+        lean = jax.custom_jvp(partial(self._backward_steps, shifted=False))
+
+        @lean.defjvp
+        def _(primals: tuple, tangents: tuple) -> tuple:
+            return jax.jvp(partial(self._backward_steps, shifted=True), primals, tangents)
+
+        return lean(saved, d_states, d_totals)
+
+    def _backward_steps(
+        self, saved: tuple, d_states: tuple, d_totals: list, *, shifted: bool
+    ) -> tuple:
+        operands, acc_state, extras, steps = saved
+        theta, state0, inputs, _, _, key = operands
+        final, rows = d_states
 
         def body(carry: tuple[list, list], x: tuple, t: Any) -> tuple[tuple[list, list], list]:
             d, d_theta = carry
             x_t, state, extras_t, d_acc = x
+            state = before(t) if states is None else state
             d = [a + b for a, b in zip(d, d_acc, strict=True)]
             arguments = (theta, state, x_t)
             if self.cell.cell_grad is None:
@@ -104,24 +131,29 @@ class Passes:
             more, d, dx = parts
             return (d, [a + b for a, b in zip(d_theta, more, strict=True)]), dx
 
-        before = jax.tree.map(
-            lambda first, rows: jnp.concatenate([first[None], rows])[:-1], state0, acc_state
-        )
-        rows = (inputs, before, extras, floats(cotangents.acc_state, acc_state))
-        start = (floats(cotangents.final_state, state0), [jnp.zeros_like(w) for w in floats(theta)])
+        def before(t: Any) -> Tree:
+            def pick(first: jax.Array, rows: jax.Array) -> jax.Array:
+                row = lax.dynamic_index_in_dim(rows, jnp.maximum(t - 1, 0), keepdims=False)
+                return jnp.where(t == 0, first, row)
+
+            return jax.tree.map(pick, state0, acc_state)
+
+        states = None
+        if shifted or self.length == 0:
+            states = jax.tree.map(
+                lambda first, rows: jnp.concatenate([first[None], rows])[:-1], state0, acc_state
+            )
         (d, d_theta), dx, _ = run(
             body,
-            start,
-            rows,
+            (final, [jnp.zeros_like(w) for w in floats(theta)]),
+            (inputs, states, extras, rows),
             self.length,
             limit=steps,
             exact=self.exact,
             reverse=True,
-            timed=key is not None,
+            timed=True,
         )
-        d, d_theta, dx = self._first_order((d, d_theta, dx))
-        gradients = (fill(d_theta, theta), fill(d, state0), fill(dx, inputs))
-        return (Operands(*gradients, fill(d_totals, totals), None, None),)
+        return d, d_theta, dx
 
     def _recomputed(
         self, arguments: tuple[Tree, Tree, Tree], d: list, d_totals: list, key: Any

@@ -26,7 +26,7 @@ class SimpleRNNCell(RecurrentCell):
 
     def call(self, inputs: Any, states: Any, training: Any = None) -> Any:
         """``(h', [h'])``."""
-        inputs, h = self._dropped(inputs, states[0], training)
+        inputs, h = self._dropped(inputs, only_state(states), training)
         h = self.activation(self._with_bias(inputs @ self.kernel + h @ self.recurrent_kernel))
         return h, [h] if isinstance(states, list | tuple) else h
 

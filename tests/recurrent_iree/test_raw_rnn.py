@@ -167,13 +167,14 @@ def test_options_are_accepted() -> None:
     ids=lambda cell: type(cell).__name__,
 )
 def test_the_example_of_the_page(cell) -> None:
+    lengths = jnp.array([2, 3])
     inputs = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 5)), jnp.float32)
     inputs_ta = ri.TensorArray(dtype=jnp.float32, size=3).unstack(inputs)
 
     def loop_fn(time, cell_output, cell_state, loop_state):
         emit_output = cell_output
         next_cell_state = cell.zero_state(2, jnp.float32) if cell_output is None else cell_state
-        elements_finished = time >= LENGTHS
+        elements_finished = time >= lengths
         next_input = jax.lax.cond(
             jnp.all(elements_finished), lambda: jnp.zeros((2, 5)), lambda: inputs_ta.read(time)
         )
@@ -182,11 +183,11 @@ def test_the_example_of_the_page(cell) -> None:
     outputs_ta, final_state, _ = ri.raw_rnn(cell, loop_fn)
     layer = ri.layers.RNN(cell, return_sequences=True, return_state=True, time_major=True)
     layer.zero_output_for_mask = True
-    outputs, *states = layer(inputs, mask=np.arange(3)[:, None] < LENGTHS)
+    outputs, *states = layer(inputs, mask=np.arange(3)[:, None] < lengths)
     np.testing.assert_allclose(outputs_ta.stack(), outputs, rtol=1e-5, atol=1e-6)
     for one, other in zip(jax.tree.leaves(final_state), states, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
-    again, _ = ri.dynamic_rnn(cell, inputs, LENGTHS, dtype=jnp.float32, time_major=True)
+    again, _ = ri.dynamic_rnn(cell, inputs, lengths, dtype=jnp.float32, time_major=True)
     np.testing.assert_allclose(again, outputs, rtol=1e-5, atol=1e-6)
 
 

@@ -137,6 +137,24 @@ def test_higher_order_gradients() -> None:
         curvature(lambda *a: ri.Recurrent(*a, cell, max_input_length=length, use_tpu=True))
 
 
+def test_higher_derivatives_equal_those_of_a_scan() -> None:
+    def by_scan(w):
+        step = lambda s, x: (cell({"w": w}, s, x)[0],) * 2  # noqa: E731
+        return jax.lax.scan(step, STATE, INPUTS)[1]["h"].sum()
+
+    def by_recurrent(w, **more):
+        step = (lambda *a, rng: cell(*a)) if more else cell
+        return ri.Recurrent({"w": w}, STATE, INPUTS, step, **more)[0]["h"].sum()
+
+    want = jax.hessian(by_scan)(THETA["w"])
+    close(jax.hessian(by_recurrent)(THETA["w"]), want)
+    close(jax.jacrev(jax.jacrev(by_recurrent))(THETA["w"]), want)
+    keyed = lambda w: by_recurrent(w, rng=jax.random.key(0))  # noqa: E731
+    close(jax.jacrev(jax.grad(keyed))(THETA["w"]), want)
+    third = lambda f: jax.grad(lambda w: (jax.hessian(f)(w) ** 2).sum())(THETA["w"])  # noqa: E731
+    close(third(by_recurrent), third(by_scan))
+
+
 def test_backward_keeps_states_and_not_the_intermediates_of_the_cell() -> None:
     def wide(theta, state, x):
         h = state
@@ -156,7 +174,7 @@ def test_backward_keeps_states_and_not_the_intermediates_of_the_cell() -> None:
         for f in (by_recurrent, by_scan)
     ]
     states = 100 * 64 * 4
-    assert memory[0] < 5 * states < 15 * states < memory[1]
+    assert memory[0] < 1.5 * states < 15 * states < memory[1]
 
 
 @pytest.mark.parametrize("use_tpu", [False, True])
