@@ -1,7 +1,8 @@
 """A stream: steps and chunks, with the state on the device between them."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +52,7 @@ class Session:
         self._streams = model.streams()
         self._chunk = self._streams.chunk
         self._busy = threading.Lock()
+        self._adopting = False
         self._gone = ""
         self._broken = _BROKEN
         self._turns = Turns()
@@ -81,7 +83,7 @@ class Session:
         """
         busy = self._busy
         if not busy.acquire(False):
-            raise StateError(_BUSY)
+            self._claim()
         try:
             buffers = self._buffers
             call = self._step
@@ -141,8 +143,7 @@ class Session:
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Run a chunk of any length; the same result as that many steps, or as the whole."""
-        if not self._busy.acquire(False):
-            raise StateError(_BUSY)
+        self._claim()
         try:
             buffers, chunk = self._alive(), self._chunk
             leaves = chunk.entry.inputs
@@ -167,6 +168,22 @@ class Session:
         finally:
             self._busy.release()
 
+    def _claim(self) -> None:
+        """Take the lock; wait for nobody but `adopt`, which is short."""
+        if not self._busy.acquire(False):
+            if self._adopting:
+                self._busy.acquire()
+            elif not self._busy.acquire(False):  # else it has just adopted
+                raise StateError(_BUSY)
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        self._claim()
+        try:
+            yield
+        finally:
+            self._busy.release()
+
     def _alive(self) -> list[Buffer]:
         if self._gone:
             raise StateError(self._gone)
@@ -178,12 +195,12 @@ class Session:
     @property
     def states(self) -> dict[str, np.ndarray]:
         """Copies of the states as host arrays, by name."""
-        with _Exclusive(self._busy):
+        with self._exclusive():
             return self._streams.to_host(self._runner, self._function, self._alive())
 
     def set_states(self, states: Mapping[str, Any]) -> None:
         """Replace all states, after a check of names, shapes and dtypes."""
-        with _Exclusive(self._busy):
+        with self._exclusive():
             self._rebind()
             self._buffers = self._streams.to_device(self._runner, self._function, states)
 
@@ -193,7 +210,7 @@ class Session:
         `rows` are the rows of the batch to put back while the others go on: row numbers, or a mask
         with a boolean per row. Raises `StateError` if a state is shared by all rows.
         """
-        with _Exclusive(self._busy):
+        with self._exclusive():
             if rows is not None:
                 buffers = self._alive()
                 self._buffers = self._streams.reset_rows(
@@ -206,7 +223,7 @@ class Session:
     def begin(self, states: Mapping[str, Any], keep: Sequence[str] = ()) -> None:
         """Go back to the initial states, except those given, and those of the slots to `keep`."""
         slots = [slot.name for slot in self._model.manifest.states]
-        with _Exclusive(self._busy):
+        with self._exclusive():
             kept = self._alive() if keep else []
             if keep and set(keep) == set(slots):
                 return
@@ -264,9 +281,11 @@ class Session:
 
     def adopt(self, old: Runner, new: Runner) -> None:
         """Go on with other weights and the same states, after a call that runs now."""
+        self._adopting = True
         with self._busy:
             if self._runner is old:
                 self._bind(new)
+        self._adopting = False
 
     def lose(self, runner: Runner) -> None:
         """Drop states that were on a device which was lost."""
@@ -293,20 +312,6 @@ class Session:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name}={size}" for name, size in self._function.dims.items())
         return f"<Session of {self._model.name!r}: {sizes or 'one size'}>"
-
-
-class _Exclusive:
-    """The lock of a session, refused instead of waited for."""
-
-    def __init__(self, lock: Any) -> None:
-        self._lock = lock
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(False):
-            raise StateError(_BUSY)
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
 
 
 def _without_time(leaf: Leaf) -> Leaf:

@@ -33,13 +33,13 @@ def test_the_command_line_neither():
 
 
 NAMES = """
-ArgumentError ArgumentTypeError ArraySpec ArtifactError ArtifactFile CompileError
+ArgumentError ArgumentTypeError ArraySpec ArtifactError ArtifactFile Batcher CompileError
 CompilerCrashError CompilerTimeoutError Container DeviceError DeviceInfo DeviceLostError Dim Driver
 DriverMissingError Entry Executable FORMAT FakeDriver Function Golden IntegrityError
-LayerAttributeError LayerRuntimeError Leaf Manifest Member MissingPackageError Model Module
+Layer LayerAttributeError LayerRuntimeError Leaf Manifest Member MissingPackageError Model Module
 NoVariantError NotAnArtifactError RecurrentIreeError Session Signature SignatureError State
 StateError StateSlot
-StorageError Tree UnknownTargetError UnsupportedError UntrustedError VerificationError VerifyReport
+StorageError Stream Tree UnknownTargetError UnsupportedError UntrustedError VerificationError VerifyReport
 VerifyRow VersionError Weight check_signature check_tree container_bytes devices dtype_name
 dtype_of flatten generate_key iree_version leaf_paths load pack read read_container
 read_safetensors sign tree_of unflatten write_atomic
