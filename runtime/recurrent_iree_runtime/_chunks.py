@@ -11,6 +11,8 @@ from ._errors import SignatureError
 from ._manifest import Function, Leaf
 from ._runner import Runner
 
+LONGEST = 1 << 27  # steps of one call, whose chunks are listed before the first one runs
+
 
 def chunk_functions(plan: EntryPlan, chunk: EntryPlan, dims: Mapping[str, int]) -> list[Function]:
     """The functions of `chunk` for these sizes, longest first, whatever their length.
@@ -65,8 +67,12 @@ def run_chunks(
     `plan` is the entry that the user called, `chunk` the one that has the functions.
     """
     length = dims.get("time", 1)
-    if length == 0:
-        raise SignatureError(f"{plan.name!r} was called with time 0; expected at least 1 step")
+    if not 0 < length <= LONGEST:
+        timed = " and ".join(repr(x.name) for x in plan.entry.inputs if "time" in x.shape)
+        raise SignatureError(
+            f"{plan.name!r} was called with time {length}; expected at least 1 step in {timed}, "
+            f"and at most {LONGEST} in one call: give longer sequences to session.run in parts"
+        )
     leaves, results, start = plan.entry.inputs, [], 0
     for function in list(split(length, chunk_functions(plan, chunk, dims), plan.name)):
         stop = start + function.dims["time"]

@@ -71,8 +71,10 @@ def _from_python(value: Any, leaf: Leaf, where: str, wanted: np.dtype, expected:
         return array.astype(wanted)
     if array.dtype.kind not in "biufc":
         raise SignatureError(f"{where} holds {array.dtype} values; {expected}")
-    with np.errstate(over="ignore", invalid="ignore"):
-        result = array.astype(wanted)
+    result = array
+    if array.dtype.kind != "c" or wanted.kind == "c":  # else NumPy warns, and the cast is a loss
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = array.astype(wanted)
     if (array.dtype.kind == "b") != (leaf.dtype == "bool") or not _kept(array, result):
         raise SignatureError(
             f"{where} is {short(value)}, which {leaf.dtype} cannot hold without loss; {expected}"

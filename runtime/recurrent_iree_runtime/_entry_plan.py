@@ -130,9 +130,11 @@ class EntryPlan:
         """The message for sizes that were not compiled."""
         given = ", ".join(f"{k} {v}" for k, v in sorted(dims.items()))
         have = sorted({", ".join(f"{k} {v}" for k, v in sorted(f.dims.items())) for f in functions})
+        sized = [x.name for x in self.entry.inputs if any(name in dims for name in x.shape)]
+        names = " and ".join(map(repr, sized)) or "it"
         return (
             f"{self.name!r} was called with {given}; it was compiled for {' or '.join(have[:12])}. "
-            "Call it with one of these sizes, or compile the program for yours"
+            f"Give {names} one of these sizes, or compile the program for yours"
         )
 
     def complete(self, computed: list[Any], arrays: Sequence[np.ndarray]) -> list[Any]:
