@@ -97,10 +97,12 @@ def _layer_program(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 
 def _build_shape(args: tuple[Any, ...]) -> tuple[int | None, ...]:
-    first = jax.tree.leaves(args, is_leaf=lambda x: isinstance(x, Spec))[0]
+    first = next(iter(jax.tree.leaves(args, is_leaf=lambda x: isinstance(x, Spec))), None)
     if not isinstance(first, Spec):
+        given = "missing" if first is None else f"a {type(first).__name__}"
         raise ArgumentTypeError(
-            f"compile: the first argument of a layer is a {type(first).__name__}; give a spec"
+            f"compile: the first argument of the layer is {given}; give a spec for its inputs, "
+            'for example ri.spec("batch=1", "time=?", 40)'
         )
     return tuple(
         dim.sizes[0] if dim.sizes is not None and len(dim.sizes) == 1 else None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+import recurrent_iree as ri
 from recurrent_iree._capture import Lowered, capture
 from recurrent_iree._spec import spec
 from recurrent_iree_runtime import ArgumentError, ArgumentTypeError, UnsupportedError
@@ -180,6 +181,8 @@ def test_lowering_is_reproducible() -> None:
     [
         (3, (spec(2),), ArgumentTypeError, "the program is a int; give a function or a layer"),
         (jnp.tanh, (), ArgumentError, "no argument is a spec"),
+        (ri.layers.LSTM(2), (), ArgumentTypeError, "argument of the layer is missing"),
+        (ri.layers.LSTM(2), (W,), ArgumentTypeError, "argument of the layer is a ndarray"),
         (jnp.tanh, ("x",), ArgumentTypeError, "'arg0' is a str; give a spec"),
         (
             jnp.add,
