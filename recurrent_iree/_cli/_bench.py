@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 import recurrent_iree_runtime as rt
-from recurrent_iree_runtime._bench import BenchReport, BenchRow
+from recurrent_iree_runtime._bench import BenchReport
 
 from ._bench_page import page
 from ._options import artifact_argument, console, devices_option, make_table, usable_devices
@@ -39,6 +39,7 @@ from ._options import artifact_argument, console, devices_option, make_table, us
     show_default=True,
     help="Time to spend per device.",
 )
+@click.option("--profile", is_flag=True, help="Also time each dispatch, with IREE's own tools.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the figures there; - prints them.")
 @click.option("--report", "page_path", metavar="FILE", help="Write a page with the table and bars.")
 def bench(
@@ -48,6 +49,7 @@ def bench(
     entry: str | None,
     inputs: tuple[str, ...],
     seconds: float,
+    profile: bool,
     json_path: str | None,
     page_path: str | None,
 ) -> None:
@@ -58,11 +60,13 @@ def bench(
       recurrent-iree bench model.riree
       recurrent-iree bench model.riree --device cpu --device vulkan --against xla
       recurrent-iree bench model.riree --json - --seconds 10
+      recurrent-iree bench model.riree --profile
       recurrent-iree bench model.riree --report bench.html
     """
     names = list(devices or usable_devices(rt.read(artifact).manifest))
     names += [against] if against and against not in names else []
     options = ["--seconds", str(seconds), *(["--entry", entry] if entry else [])]
+    options += ["--profile"] if profile else []
     options += [f"--device={name}" for name in names] + [f"--input={text}" for text in inputs]
     with Console(stderr=True).status(f"measure on {', '.join(names)}"):
         report = _measure(artifact, options)
@@ -90,9 +94,7 @@ def _measure(artifact: str, options: list[str]) -> BenchReport:
             if done.returncode == 1 and last.startswith("error: "):
                 raise rt.ArgumentError(last.removeprefix("error: "))
             raise rt.DeviceError(f"measuring stopped with exit status {done.returncode}: {last}")
-        document = json.loads(figures.read_text())
-    rows = tuple(BenchRow(**row) for row in document.pop("rows"))
-    return BenchReport(**document, rows=rows)
+        return BenchReport.from_json(json.loads(figures.read_text()))
 
 
 def _write(path: str, text: str) -> None:
@@ -116,3 +118,5 @@ def _print(report: BenchReport, against: str | None) -> None:
     for row in report.rows:
         if row.error:
             out.print(f"{row.device}: {row.error}", style="red", markup=False)
+    for profile in report.profiles:
+        out.print(f"\n{profile.text()}", markup=False, highlight=False)

@@ -15,6 +15,7 @@ from ._errors import ArgumentError, RecurrentIreeError
 from ._load import load
 from ._manifest import Entry, Leaf
 from ._model import Model
+from ._profile import DispatchTime, Profile, find_tool, profiles
 from ._samples import sample_inputs
 from ._text import size_text, table_text, time_text
 from ._tree import unflatten
@@ -52,10 +53,21 @@ class BenchReport:
     shapes: dict[str, list[int]]
     host: str
     rows: tuple[BenchRow, ...]
+    profiles: tuple[Profile, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON file."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "BenchReport":
+        """The report that `to_json` wrote."""
+        rows = tuple(BenchRow(**row) for row in document["rows"])
+        found = tuple(
+            Profile(**{**p, "dispatches": tuple(DispatchTime(**d) for d in p["dispatches"])})
+            for p in document["profiles"]
+        )
+        return cls(**{**document, "rows": rows, "profiles": found})
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Headers and cells, for any table writer."""
@@ -75,6 +87,7 @@ class BenchReport:
         lines = [f"{self.name}, entry {self.entry!r}, {given or 'no inputs'}, on {self.host}"]
         lines.append(table_text(headers, cells, right="|".join(headers[1:])))
         lines += [f"{r.device}: {r.error}" for r in self.rows if r.error]
+        lines += [f"\n{profile.text()}" for profile in self.profiles]
         return "\n".join(lines)
 
 
@@ -86,17 +99,21 @@ def bench(
     inputs: Sequence[np.ndarray] | None = None,
     seconds: float = 2.0,
     rounds: int = 10,
+    profile: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> BenchReport:
     """Time an entry on each device, in turns, so that a slow moment hits all of them.
 
     `seconds` is the time to spend per device, in `rounds` turns. A device that cannot run gets a
-    row with its error. Raises `ArgumentError` for an unknown entry.
+    row with its error. With `profile` the dispatches are timed, too, by IREE's own tools. Raises
+    `ArgumentError` for an unknown entry, `MissingPackageError` if the tools are missing.
     """
     name = entry or artifact.manifest.default_entry
     found = artifact.manifest.entry(name)
     if found is None or name == "init":
         raise ArgumentError(f"{artifact.manifest.name!r} has no entry {name!r} to time")
+    if profile:
+        find_tool("iree-profile")
     arrays = list(inputs) if inputs is not None else sample_inputs(artifact, found)
     say = progress or (lambda text: None)
     runs = [_Run(artifact, device, found, arrays, say) for device in devices]
@@ -108,7 +125,9 @@ def bench(
     pairs = zip(found.inputs, arrays, strict=False)
     shapes = {leaf.name: list(np.shape(array)) for leaf, array in pairs}
     host = f"{platform.system()} {host_level()}"
-    return BenchReport(artifact.manifest.name, name, shapes, host, rows)
+    usable = [row.device for row in rows if not row.error]
+    times = profiles(artifact, usable, found, arrays, say) if profile else ()
+    return BenchReport(artifact.manifest.name, name, shapes, host, rows, times)
 
 
 class _Run:

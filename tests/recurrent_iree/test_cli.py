@@ -151,7 +151,7 @@ def test_verify_takes_every_device_of_the_file(artifact):
 def test_bench(folder, artifact):
     page, figures = folder / "bench.html", folder / "bench.json"
     result = call(
-        "bench", artifact, "--device", "cpu", "--against", "xla", "--seconds", "0.1",
+        "bench", artifact, "--device", "cpu", "--against", "xla", "--seconds", "0.1", "--profile",
         "--report", page, "--json", figures,
     )  # fmt: skip
     assert result.exit_code == 0, result.output

@@ -20,7 +20,8 @@ def add_parser(commands: Any) -> None:
         "bench",
         "time an artifact: load, first call, percentiles, per step, peak memory",
         "  recurrent-iree-runtime bench model.riree\n"
-        "  recurrent-iree-runtime bench model.riree --device cpu --device xla --json times.json",
+        "  recurrent-iree-runtime bench model.riree --device cpu --device xla --json times.json\n"
+        "  recurrent-iree-runtime bench model.riree --profile",
     )
     add_file(parser)
     add_devices(parser)
@@ -28,6 +29,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--input", action="append", metavar="[NAME=]FILE",
                         help="inputs as for `run` (default: the golden ones)")  # fmt: skip
     parser.add_argument("--seconds", type=_positive, default=2.0, help="per device (default: 2)")
+    parser.add_argument("--profile", action="store_true",
+                        help="also time each dispatch, with IREE's own tools")  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     parser.set_defaults(function=run)
 
@@ -50,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
         entry=options.entry,
         inputs=inputs,
         seconds=options.seconds,
+        profile=options.profile,
         progress=_progress if sys.stderr.isatty() else None,
     )
     if sys.stderr.isatty():
