@@ -1,0 +1,41 @@
+"""A process that writes until it is killed: `python storage_child.py artifact|cache|key FOLDER`.
+
+It prints a dot for each write, so that whoever kills it knows that it is at work.
+"""
+
+import itertools
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import recurrent_iree_runtime as rt  # noqa: E402
+from runtime import tiny  # noqa: E402
+
+KEY = "ab" + "0" * 62
+PAYLOADS = (bytes(3_000_000), b"\1" * 2_000_000)
+"""Two contents of one cache entry: large, so that a kill often hits the middle of a write."""
+
+
+def contents() -> list[dict[str, bytes]]:
+    """Two artifacts that are written to one path in turns."""
+    return [tiny.members(metadata={"turn": str(i) * size}) for i, size in ((0, 99_999), (1, 9))]
+
+
+def main() -> None:
+    kind, folder = sys.argv[1], Path(sys.argv[2])
+    if kind == "artifact":
+        for members in itertools.cycle(contents()):
+            rt.write_container(folder / "m.riree", members)
+            print(".", end="", flush=True)
+    from recurrent_iree_compiler._cache import Cache
+
+    cache = Cache(folder, 1 << 30)
+    for payload in itertools.cycle(PAYLOADS):
+        with cache.lock(KEY):
+            cache.put(KEY, payload)
+        print(".", end="", flush=True)
+
+
+if __name__ == "__main__":
+    main()
