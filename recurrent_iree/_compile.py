@@ -42,7 +42,7 @@ def lower(
     return capture(program, specs, keyword_specs, name=name, chunks=chunks, xla=xla)
 
 
-def compile(  # noqa: A001  the name that the design fixes, as in `re.compile`
+def compile(
     program: Callable[..., Any],
     *specs: Any,
     targets: Sequence[str] = ("cpu",),
