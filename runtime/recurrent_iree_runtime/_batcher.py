@@ -95,13 +95,18 @@ class Batcher:
         taken: list[Stream] = []
         try:
             for stream in streams:
-                stream.take(self)
+                if stream.batcher is not self or stream.closed or not stream.busy.acquire(False):
+                    stream.take(self)  # which says what is wrong
                 taken.append(stream)
-            with self._alone():
-                outputs = self._pieces([s.row for s in streams], arrays)
+            rows = [stream.row for stream in streams]
+            self._device.acquire()
+            try:
+                outputs = self._pieces(rows, arrays)
+            finally:
+                self._release()
         finally:
             for stream in taken:
-                stream.give_back()
+                stream.busy.release()
         return chunk.result(outputs, arrays)
 
     def _stacked(self, values: Sequence[Any], count: int) -> list[np.ndarray]:
@@ -138,9 +143,8 @@ class Batcher:
     def _call(self, rows: list[int], arrays: list[np.ndarray]) -> list[np.ndarray]:
         """One call of the model; the device lock is held."""
         self.check()
-        self._store.runner = self.model.runner()
-        for row in rows:
-            self._store.check(row)
+        self._store.use(self.model.runner())
+        self._store.check(rows)
         try:
             return self._store.step(rows, arrays)
         except DeviceLostError:
@@ -275,7 +279,7 @@ class Batcher:
         """Go on with other weights and the same states, after a call that runs now."""
         with self._alone():
             if self._store.runner is old:
-                self._store.runner = new
+                self._store.use(new)
 
     def lose(self, runner: Runner) -> None:
         """Drop states that were on a device which was lost; those on the host stay."""

@@ -49,7 +49,19 @@ class RowStore:
         ]
         self._rows = [np.zeros((capacity, *row.shape), row.dtype) for row in self._start]
         self._resident: tuple[list[int], Function, list[Buffer]] | None = None
+        self._movers: dict[str, Any] = {}
+        # Reused, because fresh pages cost more than the copies do.
+        self._room: dict[int, list[np.ndarray]] = {}
+        self._input_room: dict[tuple[int, int], np.ndarray] = {}
         self._lost: set[int] = set()
+        self.use(runner)
+
+    def use(self, runner: Runner) -> None:
+        """Go on with a runner that can read the states of the one before, or with a new one."""
+        if self.runner is not runner or not self._movers:
+            self.runner = runner
+            specs = {f.symbol: state_specs(self._streams.manifest, f) for f in self.sizes.values()}
+            self._movers = {s: runner.stream.bind_states(x) for s, x in specs.items()}
 
     @property
     def largest(self) -> int:
@@ -63,14 +75,14 @@ class RowStore:
             rows[row] = start
         self._lost.discard(row)
 
-    def check(self, row: int) -> None:
+    def check(self, rows: Sequence[int]) -> None:
         """Raise `StateError` if the states of a row were lost."""
-        if row in self._lost:
+        if self._lost and not self._lost.isdisjoint(rows):
             raise StateError(_LOST)
 
     def read(self, row: int) -> dict[str, np.ndarray]:
         """Copies of the states of a row by name."""
-        self.check(row)
+        self.check([row])
         self._fetch(row)
         return {s.name: r[row].copy() for s, r in zip(self._slots, self._rows, strict=True)}
 
@@ -112,7 +124,8 @@ class RowStore:
         else:
             self._park()
             buffers = self._gather(numbers, size, function)
-        given = [_padded(a, axis, size) for a, axis in zip(arrays, self.input_axes, strict=True)]
+        pairs = zip(arrays, self.input_axes, strict=True)
+        given = [self._padded(i, array, axis, size) for i, (array, axis) in enumerate(pairs)]
         call = self.runner.call(self.entry, function, step=True)
         outputs, states = call(given, buffers)
         if kept:
@@ -140,21 +153,38 @@ class RowStore:
             return
         numbers, function, buffers = resident
         self._lost.update(numbers)
-        specs = state_specs(self._streams.manifest, function)
-        arrays = self.runner.stream.to_host(buffers, specs)
+        arrays = self._movers[function.symbol][1](buffers)
         for rows, array, axis in zip(self._rows, arrays, self._axes, strict=True):
-            rows[numbers] = np.moveaxis(array, axis, 0)[: len(numbers)]
+            rows[numbers] = (array if axis == 0 else np.moveaxis(array, axis, 0))[: len(numbers)]
         self._lost.difference_update(numbers)
 
     def _gather(self, numbers: list[int], size: int, function: Function) -> list[Buffer]:
-        specs = state_specs(self._streams.manifest, function)
-        arrays = []
-        for rows, start, axis in zip(self._rows, self._start, self._axes, strict=True):
-            batch = np.empty((size, *start.shape), start.dtype)
-            np.take(rows, numbers, axis=0, out=batch[: len(numbers)])
-            batch[len(numbers) :] = start
-            arrays.append(np.ascontiguousarray(np.moveaxis(batch, 0, axis)))
-        return self.runner.stream.to_device(arrays, specs)
+        count, arrays = len(numbers), []
+        room = self._room.get(size)
+        if room is None:
+            room = [np.empty((size, *start.shape), start.dtype) for start in self._start]
+            self._room[size] = room
+        for batch, rows, start, axis in zip(
+            room, self._rows, self._start, self._axes, strict=True
+        ):
+            np.take(rows, numbers, axis=0, out=batch[:count], mode="clip")
+            batch[count:] = start
+            arrays.append(batch if axis == 0 else np.moveaxis(batch, 0, axis))
+        return self._movers[function.symbol][0](arrays)
+
+    def _padded(self, number: int, array: np.ndarray, axis: int, size: int) -> np.ndarray:
+        """An input with as many rows as the function takes."""
+        count = array.shape[axis]
+        if count == size:
+            return np.ascontiguousarray(array)
+        room = self._input_room.get((number, size))
+        if room is None:
+            shape = (*array.shape[:axis], size, *array.shape[axis + 1 :])
+            room = self._input_room[number, size] = np.zeros(shape, array.dtype)
+        before = (slice(None),) * axis
+        room[(*before, slice(0, count))] = array
+        room[(*before, slice(count, None))] = 0
+        return room
 
 
 def _state_dims(manifest: Manifest) -> set[str]:
@@ -194,16 +224,6 @@ def _edge_axes(leaves: Sequence[Leaf], what: str) -> list[int]:
                 f"dim 'batch' (shape {list(leaf.shape)})"
             )
     return [[n for n in leaf.shape if n != "time"].index(BATCH) for leaf in leaves]
-
-
-def _padded(array: np.ndarray, axis: int, size: int) -> np.ndarray:
-    if array.shape[axis] == size:
-        return np.ascontiguousarray(array)
-    shape = list(array.shape)
-    shape[axis] = size
-    padded = np.zeros(shape, array.dtype)
-    padded[(slice(None),) * axis + (slice(0, array.shape[axis]),)] = array
-    return padded
 
 
 def _head(array: np.ndarray, axis: int, count: int) -> np.ndarray:

@@ -69,9 +69,9 @@ class Stream:
 
     def __init__(self, batcher: "Batcher", row: int) -> None:
         self.batcher, self.row = batcher, row
-        self._busy = threading.Lock()
+        self.busy = threading.Lock()
         self._turns = Turns()
-        self._closed = False
+        self.closed = False
 
     def step(self, *args: Any, **kwargs: Any) -> Any:
         """Run one step, together with those of other streams that are ready.
@@ -127,15 +127,15 @@ class Stream:
         if batcher is not self.batcher:
             raise StateError("this stream belongs to another batcher; step it with that one")
         batcher.check()
-        if not self._busy.acquire(False):
+        if not self.busy.acquire(False):
             raise StateError(_BUSY)
-        if self._closed:
-            self._busy.release()
+        if self.closed:
+            self.busy.release()
             raise StateError(_CLOSED)
 
     def give_back(self) -> None:
         """End the claim."""
-        self._busy.release()
+        self.busy.release()
 
     @property
     def states(self) -> dict[str, np.ndarray]:
@@ -164,9 +164,9 @@ class Stream:
 
     def close(self) -> None:
         """Leave the batcher, after a step that runs now; a closed stream raises `StateError`."""
-        with self._busy:
-            if not self._closed:
-                self._closed = True
+        with self.busy:
+            if not self.closed:
+                self.closed = True
                 self.batcher.leave(self.row)
 
     def __enter__(self) -> "Stream":
@@ -176,4 +176,4 @@ class Stream:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Stream {self.row} of {self.batcher!r}{', closed' if self._closed else ''}>"
+        return f"<Stream {self.row} of {self.batcher!r}{', closed' if self.closed else ''}>"

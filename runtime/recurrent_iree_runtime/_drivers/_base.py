@@ -71,6 +71,14 @@ class Executable(ABC):
     def to_host(self, states: Sequence[Buffer], specs: Sequence[ArraySpec]) -> list[np.ndarray]:
         """Copy states to the host; the result shares no memory with the device."""
 
+    def bind_states(
+        self, specs: Sequence[ArraySpec]
+    ) -> tuple[Callable[[Sequence[np.ndarray]], list[Buffer]],
+               Callable[[Sequence[Buffer]], list[np.ndarray]]]:  # fmt: skip
+        """`to_device` and `to_host` for these states; override it to precompute what they need."""
+        return (lambda arrays: self.to_device(arrays, specs),
+                lambda states: self.to_host(states, specs))  # fmt: skip
+
     @abstractmethod
     def close(self) -> None:
         """Give the context and its weights back; calling it again does nothing."""

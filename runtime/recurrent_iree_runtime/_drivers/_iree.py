@@ -107,26 +107,43 @@ class IreeExecutable(Executable):
 
     def to_device(self, arrays: Sequence[np.ndarray], specs: Sequence[ArraySpec]) -> list[Buffer]:
         """Copy states into device memory."""
-        try:
-            with self.lock:
-                return [self._put(a, s) for a, s in zip(arrays, specs, strict=True)]
-        except IREE_ERRORS as error:
-            raise self.failure(error, "copying states to the device") from error
-
-    def _put(self, array: np.ndarray, spec: ArraySpec) -> Any:
-        plain = np.require(to_plain(array, self.abi.get(spec.dtype)), requirements="C")
-        element = element_type_of(self.abi.get(spec.dtype, spec.dtype))
-        allocator = self.device.allocator
-        return allocator.allocate_buffer_copy(_MEMORY, _USAGE, self.device, plain, element)
+        return self.bind_states(specs)[0](arrays)
 
     def to_host(self, states: Sequence[Buffer], specs: Sequence[ArraySpec]) -> list[np.ndarray]:
         """Copy states into new host arrays."""
+        return self.bind_states(specs)[1](states)
+
+    def bind_states(
+        self, specs: Sequence[ArraySpec]
+    ) -> tuple[Callable[[Sequence[np.ndarray]], list[Buffer]],
+               Callable[[Sequence[Buffer]], list[np.ndarray]]]:  # fmt: skip
+        """Both ways, with what they need computed once."""
         reader = Reader(self.device, self.local, specs, self.abi)
-        try:
-            with self.lock:
-                return reader.read(list(states))
-        except IREE_ERRORS as error:
-            raise self.failure(error, "copying states to the host") from error
+        plans = [_input_plan(spec, self.abi) for spec in specs]
+        device, allocate = self.device, self.device.allocator.allocate_buffer_copy
+
+        def put(arrays: Sequence[np.ndarray]) -> list[Buffer]:
+            buffers = []
+            try:
+                with self.lock:
+                    for array, (prepare, element) in zip(arrays, plans, strict=True):
+                        if not array.flags.c_contiguous:
+                            array = array.copy(order="C")
+                        if prepare is not None:
+                            array = prepare(array)
+                        buffers.append(allocate(_MEMORY, _USAGE, device, array, element))
+            except IREE_ERRORS as error:
+                raise self.failure(error, "copying states to the device") from error
+            return buffers
+
+        def get(states: Sequence[Buffer]) -> list[np.ndarray]:
+            try:
+                with self.lock:
+                    return reader.read(list(states))
+            except IREE_ERRORS as error:
+                raise self.failure(error, "copying states to the host") from error
+
+        return put, get
 
     def close(self) -> None:
         """Drop the context; its memory is free once no state of it is left."""
