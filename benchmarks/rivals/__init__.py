@@ -1,0 +1,1 @@
+"""Recurrences measured against other systems, each in a process of its own, taking turns."""
