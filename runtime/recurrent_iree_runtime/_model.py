@@ -291,7 +291,7 @@ class Model:
 
     def abandon(self, why: str) -> None:
         """Make every further use raise `StateError` with this reason; nothing is freed."""
-        self._lock = threading.Lock()
+        self._lock, self._replacing = threading.Lock(), threading.Lock()
         _process.leak(self._runner)
         self._gone, self._runner, self._executor = why, None, None
         for session in list(self._sessions):
