@@ -6,6 +6,7 @@ VENV ?= .venv
 OUT ?= build/demo
 WORKERS ?= logical
 PYTEST_ARGS ?=
+BENCH ?= --quick
 
 BIN := $(VENV)/bin
 PROJECTS := pyproject.toml compiler/pyproject.toml runtime/pyproject.toml constraints.txt
@@ -16,7 +17,7 @@ say = @printf '\n==> %s\n' '$(1)'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test sweep lint docs bench runtime-only clean
+.PHONY: help demo test sweep lint docs bench bench-digits runtime-only clean
 
 help: ## list the commands
 	@printf 'recurrent-iree: make <command>\n\n'
@@ -49,7 +50,11 @@ docs: $(VENV)/.docs ## build the pages of docs/ into build/site, strictly
 runtime-only: $(OUT)/digits.riree ## test the runtime alone, in an environment with nothing else
 	@.ci/runtime-only $(BIN)/python $(OUT)
 
-bench: $(OUT)/digits.riree ## measure the digits artifact on every device here and on XLA
+bench: $(VENV)/.bench ## measure recurrences against other systems (8 minutes; BENCH=--full: hours)
+	$(call say,python -m benchmarks.rivals $(BENCH): the machine should do nothing else)
+	@$(BIN)/python -m benchmarks.rivals $(BENCH)
+
+bench-digits: $(OUT)/digits.riree ## measure the digits artifact on every device here and on XLA
 	$(call say,recurrent-iree bench $(OUT)/digits.riree)
 	@$(BIN)/recurrent-iree bench $(OUT)/digits.riree --report $(OUT)/bench.html
 
@@ -70,6 +75,11 @@ $(VENV)/.python:
 $(VENV)/.demo: $(VENV)/.python $(PROJECTS)
 	$(call say,install the three packages and what the samples need)
 	$(INSTALL) $(PACKAGES)
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.demo
+	$(call say,install the systems to compare with: PyTorch and TensorFlow are large)
+	$(INSTALL) $(PACKAGES) ".[benchmarks]"
 	@touch $@
 
 $(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.demo

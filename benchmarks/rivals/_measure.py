@@ -189,6 +189,8 @@ def disagreement(numbers: np.ndarray, reference: np.ndarray | None) -> str:
         return f"{wrong:.1%} of the numbers differ" if wrong > 0.01 else ""
     error = float(np.abs(numbers - reference).max())
     allowed = TOLERANCE * max(float(np.abs(reference).max()), 1e-30)
+    if np.isnan(error):
+        return "not a number"
     return "" if error <= allowed else f"off by {error:.1e}, more than {allowed:.1e}"
 
 

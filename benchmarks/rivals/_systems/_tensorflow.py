@@ -53,11 +53,11 @@ def _function(layer: Any, x: np.ndarray, jit: bool) -> Variant:
 
 
 def _lite(layer: Any, x: np.ndarray, threads: int) -> Variant | None:
-    """The converter's fused operator, or `None` where it cannot convert the layer."""
-    call = tf.function(layer).get_concrete_function(tf.TensorSpec(x.shape, tf.float32))
+    """What the converter makes of the layer, or `None` where it cannot convert it."""
+    given = tf.keras.Input(x.shape[1:], batch_size=x.shape[0])
     try:
-        code = tf.lite.TFLiteConverter.from_concrete_functions([call], layer).convert()
-        interpreter = tf.lite.Interpreter(model_content=code, num_threads=threads)
+        converter = tf.lite.TFLiteConverter.from_keras_model(tf.keras.Model(given, layer(given)))
+        interpreter = tf.lite.Interpreter(model_content=converter.convert(), num_threads=threads)
         interpreter.allocate_tensors()
     except (AttributeError, RuntimeError, ValueError, tf.errors.OpError):
         return None
