@@ -50,7 +50,7 @@ def _batch(outcome: Outcome, kind: str, seed: int, first: int, last: int) -> int
     """Judges variants from `first`; the number of the next one."""
     numbers = map(str, (seed, first, last))
     command = [sys.executable, str(HERE / "child.py"), str(FILE), kind, *numbers]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     lines = done.stdout.splitlines()
     if lines and lines[-1].startswith("peak "):
         outcome.peak = max(outcome.peak, int(lines.pop().split()[1]))

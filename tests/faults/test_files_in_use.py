@@ -54,7 +54,7 @@ def test_a_file_that_changes_while_it_is_loaded(name, tmp_path, table):
         for path, data in zip(paths, (FILE.read_bytes(), None), strict=True):
             path.write_bytes(data or rt.write_safetensors({"kernel": tiny.KERNEL}))
         command = [sys.executable, "-W", "ignore", "-c", body, *map(str, paths), device]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, (device, done.returncode, done.stderr[-1000:])
     table("files in use", what=f"{name} while loaded", cases=2, crashes=0, wrong=0)
 

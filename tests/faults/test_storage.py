@@ -186,7 +186,7 @@ def test_the_system_limits_the_size_of_files(tmp_path, table):
     path = tmp_path / "m.riree"
     path.write_bytes(OLD)
     command = [sys.executable, "-c", LIMITED, str(path), *sys.path]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     table("storage", what="artifact, limit of the system", cases=5, partial=0, next_call="works")
 
@@ -224,7 +224,7 @@ def test_no_permission(tmp_path, table):
             parent.chmod(0o755)
     try:
         command = [sys.executable, "-c", DENIED, str(path), *sys.path]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     finally:
         folder.chmod(0o755)
     assert done.returncode == 0, done.stderr
