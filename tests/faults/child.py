@@ -4,10 +4,12 @@ It prints the number of each variant before it tries it, so that whoever started
 killed it, and afterwards what came of it.
 """
 
+import functools
 import random
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from faults.hostile import lying_manifest, lying_tensors  # noqa: E402
+from faults.hostile import lying_manifest, lying_snapshot, lying_tensors  # noqa: E402
 from faults.mutations import changed_bytes  # noqa: E402
 from faults.zips import attacked  # noqa: E402
 
 import recurrent_iree_runtime as rt  # noqa: E402
 
+Attempt = Callable[[bytes], list[np.ndarray]]
 SECONDS = 20
 MEMORY = 8 << 30
 X = np.linspace(-1, 1, 18, dtype=np.float32).reshape(1, 6, 3)
@@ -54,14 +57,25 @@ def same(given: np.ndarray, expected: np.ndarray) -> bool:
     return np.allclose(given, expected, rtol=1e-5, atol=1e-6)
 
 
-def judge(data: bytes, right: list[np.ndarray]) -> str:
+def answers_of_artifact(data: bytes) -> list[np.ndarray]:
+    """The answers of an artifact that passes its own golden calls."""
+    artifact = rt.read(data)
+    artifact.check()
+    with rt.load(artifact, "cpu") as model:
+        model.verify().raise_if_failed()
+        return answers(model)
+
+
+def answers_of_snapshot(model: rt.Model, data: bytes) -> list[np.ndarray]:
+    """The answers of a stream that goes on from a snapshot."""
+    with model.restore(data) as stream:
+        return [*stream.states.values(), stream.step(X[:, 0])]
+
+
+def judge(attempt: Attempt, data: bytes, right: list[np.ndarray]) -> str:
     """What came of a variant, in one word and a detail."""
     try:
-        artifact = rt.read(data)
-        artifact.check()
-        with rt.load(artifact, "cpu") as model:
-            model.verify().raise_if_failed()
-            found = answers(model)
+        found = attempt(data)
     except rt.RecurrentIreeError as error:
         return f"refused {type(error).__name__}"
     except Exception as error:
@@ -78,6 +92,8 @@ def variant(kind: str, seed: int, number: int, data: bytes, members: dict[str, b
         return changed_bytes(draw, data)
     if kind == "zip":
         return attacked(draw, data, members)
+    if kind == "snapshot":
+        return changed_bytes(draw, data) if draw.random() < 0.5 else lying_snapshot(draw, data)
     return {"manifest": lying_manifest, "tensors": lying_tensors}[kind](draw, members)
 
 
@@ -87,8 +103,15 @@ def main() -> None:
     data = Path(path).read_bytes()
     artifact = rt.read(data)
     members = {name: bytes(artifact.read_member(name)) for name in artifact.members}
-    with rt.load(data, "cpu") as model:
-        right = answers(model)
+    attempt: Attempt = answers_of_artifact
+    model = rt.load(data, "cpu")
+    right = answers(model)
+    if kind == "snapshot":
+        with model.session(batch=1) as stream:
+            stream.run(X)
+            data = stream.snapshot()
+        attempt = functools.partial(answers_of_snapshot, model)
+        right = attempt(data)
     for number in range(int(first), int(last)):
         name, changed = variant(kind, int(seed), number, data, members)
         print(number, name.replace("\n", " ")[:200], flush=True)
@@ -96,7 +119,7 @@ def main() -> None:
             print("same", flush=True)
             continue
         signal.alarm(SECONDS)
-        print(judge(changed, right), flush=True)
+        print(judge(attempt, changed, right), flush=True)
         signal.alarm(0)
     status = Path("/proc/self/status").read_text()
     print("peak", int(status.partition("VmHWM:")[2].split()[0]) * 1024, flush=True)

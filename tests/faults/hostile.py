@@ -153,3 +153,18 @@ def lying_tensors(draw: random.Random, members: dict[str, bytes]) -> tuple[str, 
     row = {"sha256": hashlib.sha256(changed).hexdigest(), "size": len(changed)}
     document["members"][name] = row
     return f"{name} {kind}", rehashed({**members, name: changed}, document)
+
+
+def lying_snapshot(draw: random.Random, data: bytes) -> tuple[str, bytes]:
+    """What was changed, and a snapshot of a stream whose hash fits but whose header lies."""
+    start = 8 + 32 + 4
+    size = int.from_bytes(data[start - 4 : start], "little")
+    header = json.loads(data[start : start + size])
+    path = draw.choice(list(_places(header)))
+    parent = _at(header, path[:-1])
+    parent[path[-1]] = _other_value(draw, parent[path[-1]], header)
+    text = _dump(header)
+    claimed = draw.choice((len(text),) * 5 + (0, 1 << 20, (1 << 32) - 1))
+    body = claimed.to_bytes(4, "little") + text + data[start + size :]
+    body = body[: draw.choice((len(body), len(body), len(body) - 1, len(text) + 4))]
+    return f"header {path}", data[:8] + hashlib.sha256(body).digest() + body
