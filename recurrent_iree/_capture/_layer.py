@@ -90,10 +90,13 @@ def _examples(program: Program, sizes: Mapping[str, int]) -> list[jax.ShapeDtype
         return [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in layer.state_variables]
     if not hasattr(layer, "get_initial_state") or getattr(layer, "cell", None) is None:
         return []
-    first = program.input_avals(sizes)[0]
-    if len(first.shape) < 3:
+    remaining = iter(program.input_avals(sizes))
+    values = [None if isinstance(x, str) else next(remaining) for x in program.leaves]
+    inputs = jax.tree.unflatten(program.structure, values)[0][1]
+    inputs = inputs[0] if isinstance(inputs, list) else inputs
+    if any(len(leaf.shape) < 3 for leaf in jax.tree.leaves(inputs)):
         return []
-    return list(jax.eval_shape(layer.get_initial_state, first))
+    return list(jax.eval_shape(layer.get_initial_state, inputs))
 
 
 def _slots(

@@ -14,13 +14,13 @@ from recurrent_iree._trees import as_arrays
 from recurrent_iree_runtime import ArgumentTypeError
 
 from ._losses import KeepsLosses
-from ._masks import masks_of, set_masks
+from ._masks import masks_of, read_masks, set_masks
 from ._names import unique_name
 from ._node import InboundNodes, SymbolicTensor, contains_symbolic
 from ._pure import PureFace
 from ._regularizers import get_regularizer
 from ._scope import current_scope, is_traced
-from ._shape import read_sizes
+from ._shape import read_dtype, read_sizes
 from ._symbolic import abstract_build, abstract_shape, symbolic_call
 
 _nested: ContextVar[bool] = ContextVar("recurrent_iree_layers_nested", default=False)
@@ -70,7 +70,7 @@ class Layer(PureFace, InboundNodes, KeepsLosses):
         self.name = name or unique_name(type(self).__name__)
         self._explicit_name = name is not None
         self.trainable = trainable
-        self._dtype = None if dtype is None else jnp.dtype(dtype).name
+        self._dtype = None if dtype is None else read_dtype(dtype)
         self._casts = dtype is not None
         self.activity_regularizer = get_regularizer(activity_regularizer)
         self.built = False
@@ -171,33 +171,35 @@ class Layer(PureFace, InboundNodes, KeepsLosses):
             if shape is None and dim is not None:
                 shape = (dim,) if isinstance(dim, int) else tuple(dim)
             batch_shape = None if shape is None else (batch_size, *shape)
-        return None if batch_shape is None else read_sizes(batch_shape, self.name)
+        return None if batch_shape is None else read_sizes(batch_shape, f"layer `{self.name}`")
 
     def _call_arrays(self, inputs: Any, kwargs: dict[str, Any]) -> Any:
         return self._call_masked(inputs, kwargs)[0]
 
-    def _call_masked(self, inputs: Any, kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """The outputs and their masks."""
-        sources, masks = inputs, kwargs.get("mask")
+    def _call_masked(self, inputs: Any, kwargs: dict[str, Any]) -> tuple[Any, Any, list[Any]]:
+        """The outputs, their masks, and the losses of this call (not of layers inside)."""
+        sources, masks = inputs, read_masks(kwargs.get("mask"))
         masks = masks_of(inputs) if masks is None else masks
         inputs = self._as_arrays(inputs)
         self._prepare(inputs)
         nested = _nested.set(True)
         try:
-            outputs = self.call(inputs, **self._with_mask(kwargs, masks))
+            with self._collecting() as losses:
+                outputs = self.call(inputs, **self._with_mask(kwargs, masks))
         finally:
             _nested.reset(nested)
+        losses += self._regularize(outputs)
         output_masks = self._output_masks(inputs, masks, outputs)
         if not any(a is b for a in jax.tree.leaves(outputs) for b in jax.tree.leaves(inputs)):
             set_masks(outputs, output_masks)
         leaves = jax.tree.leaves(sources)
-        self._keep_losses(leaves, self._regularize(outputs))
+        self._keep_losses(leaves, losses)
         if not is_traced(outputs) and current_scope() is None:
             self._keep_update(leaves)
             if not _nested.get():
                 kept = all(isinstance(leaf, np.ndarray | jax.Array) for leaf in leaves)
                 self._record_arrays(sources if kept else inputs, masks, outputs, output_masks)
-        return outputs, output_masks
+        return outputs, output_masks, losses
 
     def _output_masks(self, inputs: Any, masks: Any, outputs: Any) -> Any:
         return self.compute_mask(inputs, masks)

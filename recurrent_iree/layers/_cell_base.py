@@ -8,10 +8,12 @@ from recurrent_iree_runtime import ArgumentError, ArgumentTypeError
 
 from ._activations import activation_config, get_activation
 from ._base import Layer
+from ._cells import state_tree
 from ._dropping import drop, read_rate
 from ._initializers import get_initializer, initializer_config
 from ._registry import to_config
 from ._regularizers import get_regularizer
+from ._shape import is_shape, shapes_of
 
 
 def read_units(units: Any, argument: str = "units") -> int:
@@ -82,16 +84,24 @@ class RecurrentCell(Layer):
         return self.units
 
     def zero_state(self, batch_size: int, dtype: Any = "float32") -> Any:
-        """Zeros ``[batch, units]`` for `raw_rnn`: an array, or a list of one per state."""
-        shape, dtype = (batch_size, self.units), jnp.dtype(dtype)
-        if isinstance(self.state_size, list | tuple):
-            return [jnp.zeros(shape, dtype) for _ in self.state_size]
-        return jnp.zeros(shape, dtype)
+        """Zeros for `raw_rnn`: an array ``[batch, units]``, or a list of one array per state.
+
+        Raises:
+            ArgumentError: (a ValueError) a size is known only when the cell is built.
+        """
+        shapes = shapes_of(state_tree(self))
+        if any(size is None for shape in shapes for size in shape):
+            raise ArgumentError(
+                f"cell `{self.name}` does not know the sizes of its states {shapes} yet: call "
+                "`build(step_shape)` before `zero_state`."
+            )
+        zeros = [jnp.zeros((batch_size, *shape), dtype) for shape in shapes]
+        return zeros if isinstance(self.state_size, list) else zeros[0]
 
     def build(self, input_shape: Any) -> None:
         """Create the weights for one step of ``[batch, features]``."""
         shape = tuple(input_shape)
-        if len(shape) != 2:
+        if len(shape) != 2 or not is_shape(input_shape):
             raise ArgumentError(
                 f"cell `{self.name}` takes steps of shape (batch, features), got {shape}: the "
                 "inputs of its layer must be (batch, time, features)."

@@ -93,5 +93,14 @@ def call_cell(cell: Any, inputs: Any, states: list[Any], options: dict[str, Any]
         )
     output, new_states = result
     new_states = [jnp.asarray(state) for state in jax.tree.leaves(new_states)]
-    check_states(new_states, tree, inputs.shape[0], f"{type(cell).__name__}.call")
+    batch = jax.tree.leaves(inputs)[0].shape[0]
+    declared = getattr(cell, "output_size", None)
+    if declared is not None and hasattr(output, "shape"):
+        expected = (batch, *read_shape(declared, "cell.output_size"))
+        if tuple(output.shape) != expected:
+            raise ArgumentError(
+                f"{type(cell).__name__}.call returned an output of shape {tuple(output.shape)}, "
+                f"but its `output_size` says {expected}."
+            )
+    check_states(new_states, tree, batch, f"{type(cell).__name__}.call")
     return output, new_states

@@ -47,6 +47,7 @@ class ConvLSTM2DCell(LSTMCell):
         recurrent_activation: Any = "hard_sigmoid",
         **options: Any,
     ):
+        filters = read_units(filters, "filters")
         super().__init__(filters, activation, recurrent_activation, **options)
         self.kernel_size = _pair(kernel_size, "kernel_size")
         self.strides = _pair(strides, "strides")

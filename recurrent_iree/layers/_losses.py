@@ -1,9 +1,14 @@
 """The part of `Layer` that keeps losses and state updates of its calls."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+
+from recurrent_iree_runtime import ArgumentError
 
 from ._node import contains_symbolic
 from ._scope import current_scope, is_traced
@@ -30,6 +35,7 @@ class KeepsLosses:
     those of that call with arrays.
     """
 
+    name: str
     activity_regularizer: Any
 
     @property
@@ -41,6 +47,36 @@ class KeepsLosses:
     def updates(self) -> list[Any]:
         """One `Update` per recorded call of a stateful layer."""
         return self._conditional("_call_updates")
+
+    def add_loss(self, losses: Any) -> None:
+        """Add a loss, or a list of them.
+
+        Inside `call`, a scalar array is a loss of that call, which depends on its inputs. A
+        function without arguments, added anywhere, is a loss that depends on no input: `losses`
+        calls it.
+
+        Raises:
+            ArgumentError: (a ValueError) an array outside `call`, as in a cell, whose steps run
+                in a loop.
+
+        >>> from recurrent_iree.layers import Dense
+        >>> layer = Dense(2)
+        >>> layer.add_loss(lambda: sum((w.value**2).sum() for w in layer.weights))
+        >>> len(layer.losses)
+        1
+        """
+        for loss in losses if isinstance(losses, list | tuple) else [losses]:
+            if callable(loss):
+                self.__dict__.setdefault("_loss_functions", []).append(loss)
+                continue
+            adding = self.__dict__.get("_adding")
+            if adding is None:
+                raise ArgumentError(
+                    f"`add_loss` of layer `{self.name}` got an array outside its `call` (a cell "
+                    "runs in a loop, outside of calls): add it in the layer around it, or give a "
+                    "function without arguments."
+                )
+            adding.append(jnp.asarray(loss))
 
     def get_losses_for(self, inputs: Any) -> list[Any]:
         """The losses that depend on ``inputs``; for None, those that depend on no input.
@@ -58,7 +94,24 @@ class KeepsLosses:
 
     def _weight_losses(self) -> list[Any]:
         variables = getattr(self, "weights", [])
-        return [v.regularizer(v.value) for v in variables if v.regularizer is not None]
+        losses = [v.regularizer(v.value) for v in variables if v.regularizer is not None]
+        return losses + [loss() for loss in self._functions()]
+
+    def _functions(self) -> list[Callable[[], Any]]:
+        found = list(self.__dict__.get("_loss_functions", []))
+        for layer in getattr(self, "_sublayers", list)():
+            found += layer._functions()
+        return found
+
+    @contextmanager
+    def _collecting(self) -> Iterator[list[Any]]:
+        """Collect the losses that `call` adds."""
+        outer, losses = self.__dict__.get("_adding"), []
+        self.__dict__["_adding"] = losses
+        try:
+            yield losses
+        finally:
+            self.__dict__["_adding"] = outer
 
     def _conditional(self, kind: str) -> list[Any]:
         records = self.__dict__.get(kind, [])

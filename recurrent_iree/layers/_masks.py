@@ -7,6 +7,9 @@ import weakref
 from typing import Any
 
 import jax
+import numpy as np
+
+from recurrent_iree._trees import as_arrays
 
 _table: dict[int, tuple[weakref.ref, Any]] = {}
 
@@ -23,12 +26,20 @@ def get_mask(array: Any) -> Any:
     return entry[1] if entry is not None and entry[0]() is array else None
 
 
+def read_masks(masks: Any) -> Any:
+    """Given masks: None, an array, or a list of these; numbers in lists make one array."""
+    leaves = jax.tree.leaves(masks)
+    if isinstance(masks, list | tuple) and any(hasattr(leaf, "shape") for leaf in leaves):
+        return masks
+    return masks if hasattr(masks, "shape") or not leaves else as_arrays(np.asarray(masks), "mask")
+
+
 def masks_of(tree: Any) -> Any:
-    """The mask of one array, or the list of masks of several."""
-    if isinstance(tree, list | tuple):
-        return [get_mask(leaf) for leaf in tree]
+    """The mask of one array, or the list of masks of several, in the order of the leaves."""
     leaves = jax.tree.leaves(tree)
-    return get_mask(leaves[0]) if len(leaves) == 1 else None
+    if isinstance(tree, list | tuple) or len(leaves) != 1:
+        return [get_mask(leaf) for leaf in leaves]
+    return get_mask(leaves[0])
 
 
 def set_masks(outputs: Any, masks: Any) -> None:

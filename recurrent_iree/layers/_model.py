@@ -116,10 +116,11 @@ class Model(Container):
         )
         given = [masks.get(id(leaf)) for leaf in jax.tree.leaves(node.call[0])]
         if kwargs.get("mask") is None and any(mask is not None for mask in given):
-            kwargs = {**kwargs, "mask": given if isinstance(inputs, list) else given[0]}
+            several = isinstance(inputs, list) or len(given) > 1
+            kwargs = {**kwargs, "mask": given if several else given[0]}
         if training is not None and accepts(node.layer.call, "training"):
             kwargs = {**kwargs, "training": training}
-        outputs, output_masks = node.layer._call_masked(inputs, kwargs)
+        outputs, output_masks, losses = node.layer._call_masked(inputs, kwargs)
         listed = output_masks if isinstance(output_masks, list | tuple) else [output_masks]
         for index, leaf in enumerate(jax.tree.leaves(outputs)):
             tensor = node.outputs[index]
@@ -130,7 +131,13 @@ class Model(Container):
                 values.setdefault(id(tensor.mask), masks[id(tensor)])
         for tensor in self._fetches:
             if tensor.node is node and tensor.role == "loss":
-                values[id(tensor)] = node.layer._regularize(outputs)[tensor.index]
+                inside = node.losses - len(losses)
+                if tensor.index < inside:
+                    raise ArgumentError(
+                        f"model `{self.name}` cannot compute {tensor!r}, the loss of a layer "
+                        f"inside `{node.layer.name}`: read `losses` of the model instead."
+                    )
+                values[id(tensor)] = losses[tensor.index - inside]
 
     def _output_masks(self, inputs: Any, masks: Any, outputs: Any) -> Any:
         return masks_of(outputs)

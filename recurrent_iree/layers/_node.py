@@ -68,6 +68,7 @@ class Node:
     outputs: list[Any] = field(default_factory=list)
     output_masks: list[Any] = field(default_factory=list)
     call: tuple[Any, dict[str, Any]] | None = None
+    losses: int = 0
 
 
 class _Recalled:
@@ -122,6 +123,8 @@ class InboundNodes:
             raise LayerRuntimeError(
                 f"layer `{self.name}` has never been called, so it has no {what}: call it first."
             )
+        if isinstance(index, bool) or not isinstance(index, int):
+            raise ArgumentTypeError(f"`node_index` must be an integer, got {type(index).__name__}.")
         if not 0 <= index < len(nodes):
             raise ArgumentError(
                 f"`node_index` is {index}, but layer `{self.name}` has {len(nodes)} recorded "

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrent_iree._rnn import rnn
+from recurrent_iree._trees import as_arrays
 from recurrent_iree_runtime import ArgumentError
 
 from ._base import Layer, accepts
@@ -16,7 +17,7 @@ from ._registry import from_config, register, to_config
 from ._rnn_arguments import CallArguments, read_call
 from ._rnn_states import KeepsStates
 from ._scope import is_traced, isolated
-from ._shape import shapes_of
+from ._shape import first_shape, map_shapes, shapes_of, shapes_of_inputs
 from ._stacked import StackedRNNCells, build_cell
 
 FLAGS = ("return_sequences", "return_state", "go_backwards", "stateful", "unroll")
@@ -86,7 +87,7 @@ class RNN(KeepsStates, Layer):
         self.unroll = unroll
         self.time_major = time_major
         self.zero_output_for_mask = zero_output_for_mask
-        self._features: tuple[int | None, ...] | None = None
+        self._features: Any = None
 
     def build(self, input_shape: Any) -> None:
         """Build the cell for one step of ``[batch, time, …]``, and the states if stateful.
@@ -94,17 +95,13 @@ class RNN(KeepsStates, Layer):
         Raises:
             ArgumentError: (a ValueError) rank below 3, or stateful without a known batch size.
         """
-        shape = tuple(input_shape[0] if isinstance(input_shape, list) else input_shape)
-        if len(shape) < 3:
-            raise ArgumentError(
-                f"layer `{self.name}` needs inputs of rank at least 3 (batch, time, …), got shape "
-                f"{shape}."
-            )
-        batch = shape[1] if self.time_major else shape[0]
-        build_cell(self.cell, (batch, *shape[2:]), self._dtype)
-        self._features = shape[2:]
+        shapes = shapes_of_inputs(input_shape)
+        map_shapes(self._check_rank, shapes)
+        steps = map_shapes(lambda shape: (self._batch(shape), *shape[2:]), shapes)
+        build_cell(self.cell, steps, self._dtype)
+        self._features = map_shapes(lambda shape: shape[2:], shapes)
         if self.stateful:
-            self._create_states(shape)
+            self._create_states(shapes)
         self.built = True
 
     def __call__(
@@ -113,7 +110,8 @@ class RNN(KeepsStates, Layer):
         """Run the cell.
 
         Args:
-            inputs: ``[batch, time, …]``, or a list of that, the initial states and the constants.
+            inputs: ``[batch, time, …]``, or a dictionary or tuple of such arrays, of which the cell
+                gets one step; or a list of that, the initial states and the constants.
             initial_state: an array or list of arrays instead of zeros (or of the stored states).
             constants: an array or list of arrays for the ``constants`` argument of the cell.
             mask: ``[batch, time]``; at a zero a row keeps its states and repeats its output.
@@ -138,9 +136,9 @@ class RNN(KeepsStates, Layer):
         constants: Any = None,
         reset: Any = None,
     ) -> Any:
-        """See `__call__`; here ``inputs`` is one array."""
+        """See `__call__`; here ``inputs`` has no states and constants in it."""
         self._check_inputs(inputs)
-        mask = mask[0] if isinstance(mask, list | tuple) else mask
+        mask = _one_mask(mask)
         call = CallArguments(inputs, initial_state, constants)
         states = self._start(call)
         arrays = (inputs, mask, states, call.constants, reset)
@@ -152,14 +150,15 @@ class RNN(KeepsStates, Layer):
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The mask if `return_sequences`, else None; None for every returned state."""
-        mask = mask[0] if isinstance(mask, list | tuple) else mask
+        mask = _one_mask(mask)
         output_mask = mask if self.return_sequences else None
         return [output_mask, *(None for _ in self._shapes())] if self.return_state else output_mask
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The output shape as a tuple; with `return_state` a list with the states' shapes."""
-        shape = tuple(input_shape[0] if isinstance(input_shape, list) else input_shape)
-        batch = shape[1] if self.time_major else shape[0]
+        shape = first_shape(shapes_of_inputs(input_shape))
+        self._check_rank(shape)
+        batch = self._batch(shape)
         output = (batch, *output_shape(self.cell))
         if self.return_sequences:
             output = (*shape[:2], *output_shape(self.cell))
@@ -169,8 +168,9 @@ class RNN(KeepsStates, Layer):
 
     def get_initial_state(self, inputs: Any) -> list[Any]:
         """The states that a call on ``inputs`` starts from: the cell's own, or zeros; flat."""
-        inputs = jnp.asarray(inputs)
-        return initial_states(self.cell, inputs, self._batch(inputs.shape), inputs.dtype)
+        inputs = jax.tree.map(jnp.asarray, inputs)
+        first = jax.tree.leaves(inputs)[0]
+        return initial_states(self.cell, inputs, self._batch(first.shape), first.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; the cell as ``{"class_name", "config"}``."""
@@ -187,6 +187,8 @@ class RNN(KeepsStates, Layer):
         cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
     ) -> Self:
         """See `Layer.from_config`."""
+        if "cell" not in config:
+            raise ArgumentError(f'`config` has no entry "cell", it has {sorted(config)}.')
         return cls(**{**config, "cell": from_config(config["cell"], custom_objects)})
 
     def _shapes(self) -> list[Any]:
@@ -201,22 +203,36 @@ class RNN(KeepsStates, Layer):
         return super()._inner_paths(kind)
 
     def _check_inputs(self, inputs: Any) -> None:
-        if inputs.ndim < 3:
-            raise ArgumentError(
-                f"layer `{self.name}` needs inputs of rank at least 3 (batch, time, …), got shape "
-                f"{tuple(inputs.shape)}."
-            )
-        if self._features is not None and tuple(inputs.shape[2:]) != self._features:
+        shapes = jax.tree.map(lambda leaf: tuple(leaf.shape), inputs)
+        map_shapes(self._check_rank, shapes)
+        features = map_shapes(lambda shape: shape[2:], shapes)
+        if self._features is not None and features != self._features:
             raise ArgumentError(
                 f"layer `{self.name}` was built for features {self._features}, got inputs of "
-                f"shape {tuple(inputs.shape)}."
+                f"shape {shapes}."
             )
+
+    def _check_rank(self, shape: tuple[int | None, ...]) -> None:
+        if len(shape) < 3:
+            raise ArgumentError(
+                f"layer `{self.name}` needs inputs of rank at least 3 (batch, time, …), got shape "
+                f"{shape}."
+            )
+
+    def _check_dtypes(self, states: list[Any], new: list[Any]) -> None:
+        for index, (state, after) in enumerate(zip(states, new, strict=True)):
+            if state.dtype != after.dtype:
+                raise ArgumentError(
+                    f"layer `{self.name}`: state {index} starts as {state.dtype}, but the cell "
+                    f"returns it as {after.dtype}. Without `initial_state` states start in the "
+                    "dtype of the inputs: cast the inputs, or give `initial_state`."
+                )
 
     def _start(self, call: CallArguments) -> list[Any]:
         """Explicit states, else the stored ones, else those of the cell."""
-        batch = self._batch(call.inputs.shape)
+        batch = self._batch(jax.tree.leaves(call.inputs)[0].shape)
         if call.initial_state is not None:
-            states = [jnp.asarray(state) for state in jax.tree.leaves(call.initial_state)]
+            states = jax.tree.leaves(as_arrays(call.initial_state, "initial_state"))
             check_states(states, state_tree(self.cell), batch, "initial_state")
             return states
         if self.stateful:
@@ -257,7 +273,9 @@ class RNN(KeepsStates, Layer):
             extra = {"constants": states_and_constants[count:]} if constants is not None else {}
             states = states_and_constants[:count]
             with isolated(f"the cell of layer `{self.name}`"):
-                return call_cell(self.cell, inputs_t, states, options | extra)
+                output, new = call_cell(self.cell, inputs_t, states, options | extra)
+            self._check_dtypes(states, new)
+            return output, new
 
         return rnn(
             step,
@@ -272,6 +290,12 @@ class RNN(KeepsStates, Layer):
             reset=reset,
             reset_states=None if reset is None else self.get_initial_state(inputs),
         )
+
+
+def _one_mask(mask: Any) -> Any:
+    """The mask of the inputs, from one mask for each of them: all have the same."""
+    given = [leaf for leaf in jax.tree.leaves(mask) if hasattr(leaf, "shape")]
+    return (given or [None])[0] if isinstance(mask, list | tuple) else mask
 
 
 def _with_length(options: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class CallArguments:
 
 def read_call(layer: Any, inputs: Any, initial_state: Any, constants: Any) -> CallArguments:
     """Split a list of inputs, wrap single arrays, and refuse what the cell cannot take."""
-    if isinstance(inputs, list | tuple) and any(hasattr(item, "shape") for item in inputs):
+    if isinstance(inputs, list) and any(hasattr(leaf, "shape") for leaf in jax.tree.leaves(inputs)):
         inputs, initial_state, constants = _split(layer, list(inputs), initial_state, constants)
     initial_state = _listed(initial_state)
     constants = _listed(constants)
@@ -70,7 +70,7 @@ def _check_constants(cell: Any) -> None:
 
 
 def _check_mixture(name: str, inputs: Any, initial_state: Any, constants: Any) -> None:
-    leaves = [inputs, *(initial_state or []), *(constants or [])]
+    leaves = [*jax.tree.leaves(inputs), *(initial_state or []), *(constants or [])]
     symbolic = [isinstance(leaf, SymbolicTensor) for leaf in leaves]
     if any(symbolic) and not all(symbolic):
         raise ArgumentError(
@@ -80,10 +80,11 @@ def _check_mixture(name: str, inputs: Any, initial_state: Any, constants: Any) -
 
 
 def _check_unroll(layer: Any, inputs: Any) -> None:
-    if layer.unroll is True and isinstance(inputs, SymbolicTensor):
-        if len(inputs.shape) > 1 and inputs.shape[0 if layer.time_major else 1] is None:
+    for leaf in jax.tree.leaves(inputs) if layer.unroll is True else []:
+        shape = leaf.shape if isinstance(leaf, SymbolicTensor) else ()
+        if len(shape) > 1 and shape[0 if layer.time_major else 1] is None:
             raise ArgumentError(
                 f"layer `{layer.name}`: unrolling requires a fixed number of timesteps, but the "
-                f"time dimension of the input {inputs.shape} is unknown. Use unroll=False, or give "
-                "the time dimension to `Input`."
+                f"time dimension of the input {shape} is unknown. Use unroll=False, or give the "
+                "time dimension to `Input`."
             )

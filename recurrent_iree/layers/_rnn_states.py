@@ -9,7 +9,7 @@ import numpy as np
 from recurrent_iree_runtime import ArgumentError, LayerAttributeError
 
 from ._cells import initial_states, state_tree
-from ._shape import shapes_of
+from ._shape import first_shape, map_shapes, shapes_of
 from ._variable import Variable
 
 
@@ -67,17 +67,19 @@ class KeepsStates:
         for variable, state in zip(stored, states, strict=True):
             variable.assign(state)
 
-    def _create_states(self, input_shape: tuple[int | None, ...]) -> None:
+    def _create_states(self, input_shape: Any) -> None:
         """Stored states, from the cell's initial ones (zeros if it has none)."""
-        batch = input_shape[1] if self.time_major else input_shape[0]
+        batch = first_shape(input_shape)[1 if self.time_major else 0]
         if not isinstance(batch, int):
             raise ArgumentError(
                 f"layer `{self.name}` is stateful and needs a fixed batch size, got the input "
                 f"shape {input_shape}: give `batch_input_shape`, `batch_size`, or arrays."
             )
         dtype = self._dtype or self._weight_dtype()  # type: ignore[attr-defined]
-        sizes = [size if isinstance(size, int) else 1 for size in input_shape]
-        example = jnp.zeros(sizes, dtype)
+        example = map_shapes(
+            lambda shape: jnp.zeros([1 if size is None else size for size in shape], dtype),
+            input_shape,
+        )
         for index, state in enumerate(initial_states(self.cell, example, batch, dtype)):
             self.add_state(f"state_{index}", state)  # type: ignore[attr-defined]
 

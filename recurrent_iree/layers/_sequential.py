@@ -124,7 +124,7 @@ class Sequential(Container):
             options: dict[str, Any] = {} if mask is None else {"mask": mask}
             if training is not None and accepts(layer.call, "training"):
                 options["training"] = training
-            inputs, mask = layer._call_masked(inputs, options)
+            inputs, mask, _ = layer._call_masked(inputs, options)
         return inputs, mask
 
     def _output_masks(self, inputs: Any, masks: Any, outputs: Any) -> Any:

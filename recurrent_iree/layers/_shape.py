@@ -1,9 +1,10 @@
 """Shapes of states and tensors, without the batch dimension or with unknown sizes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from recurrent_iree_runtime import ArgumentError, ArgumentTypeError
 
@@ -38,18 +39,52 @@ def read_shape(size: Any, argument: str) -> TensorShape:
     )
 
 
-def read_sizes(shape: Any, name: str) -> tuple[int | None, ...]:
+def read_dtype(dtype: Any) -> str:
+    """The name of a dtype."""
+    try:
+        return jnp.dtype(dtype).name
+    except TypeError as error:
+        raise ArgumentTypeError(f"`dtype` must name a dtype such as float32: {error}.") from error
+
+
+def read_sizes(shape: Any, owner: str) -> tuple[int | None, ...]:
     """The shape of an input: integers, or None where unknown."""
     for size in tuple(shape):
         if size is not None and (isinstance(size, bool) or not hasattr(size, "__index__")):
             raise ArgumentTypeError(
-                f"the input shape of layer `{name}` must hold integers and None, got {shape!r}."
+                f"the input shape of {owner} must hold integers and None, got {shape!r}."
             )
         if size is not None and int(size) < 0:
             raise ArgumentError(
-                f"the input shape of layer `{name}` must not be negative, got {tuple(shape)}."
+                f"the input shape of {owner} must not be negative, got {tuple(shape)}."
             )
     return tuple(None if size is None else int(size) for size in shape)
+
+
+def is_shape(value: Any) -> bool:
+    """Whether this is one shape, and not a tree of shapes."""
+    if hasattr(value, "as_list"):
+        return True
+    return isinstance(value, list | tuple) and all(
+        size is None or hasattr(size, "__index__") for size in value
+    )
+
+
+def map_shapes(function: Callable[[tuple[int | None, ...]], Any], shapes: Any) -> Any:
+    """``function`` of one shape, or of every shape in a tree of them."""
+    return jax.tree.map(lambda shape: function(tuple(shape)), shapes, is_leaf=is_shape)
+
+
+def first_shape(shapes: Any) -> tuple[int | None, ...]:
+    """The first shape of a tree of shapes."""
+    return tuple(jax.tree.leaves(shapes, is_leaf=is_shape)[0])
+
+
+def shapes_of_inputs(shapes: Any) -> Any:
+    """The shapes of the inputs alone, from those of ``[inputs, *states, *constants]`` too."""
+    if isinstance(shapes, list) and not is_shape(shapes):
+        shapes = shapes[0]
+    return map_shapes(tuple, shapes)
 
 
 def read_state_size(state_size: Any) -> Any:

@@ -12,7 +12,7 @@ from ._base import Layer, accepts
 from ._cells import call_cell, check_cell, initial_states, output_shape, state_tree
 from ._registry import from_config, register, to_config
 from ._scope import isolated
-from ._shape import TensorShape, shapes_of
+from ._shape import TensorShape, first_shape, map_shapes, shapes_of
 
 
 @register
@@ -63,10 +63,10 @@ class StackedRNNCells(Layer):
 
     def build(self, input_shape: Any) -> None:
         """Build each cell for the output of the one below; ``input_shape`` is of one step."""
-        shape = tuple(input_shape)
+        shape, batch = input_shape, first_shape(input_shape)[0]
         for cell in self.cells:
             build_cell(cell, shape, self._dtype)
-            shape = (shape[0], *output_shape(cell))
+            shape = (batch, *output_shape(cell))
         self.built = True
 
     def call(self, inputs: Any, states: Any, constants: Any = None, training: Any = None) -> Any:
@@ -119,7 +119,7 @@ class StackedRNNCells(Layer):
         return by_cell
 
 
-def build_cell(cell: Any, step_shape: tuple[int | None, ...], dtype: Any) -> None:
+def build_cell(cell: Any, step_shape: Any, dtype: Any) -> None:
     """Build a cell once, giving it the dtype of its layer."""
     if isinstance(cell, Layer):
         if cell.built:
@@ -136,14 +136,20 @@ def build_cell(cell: Any, step_shape: tuple[int | None, ...], dtype: Any) -> Non
             cell._take_first_weights()
 
 
-def _build_inside(cell: Layer, step_shape: tuple[int | None, ...], dtype: str | None) -> None:
+def _build_inside(cell: Layer, step_shape: Any, dtype: str | None) -> None:
     """Run one step on shapes only, so that the layers inside a cell build themselves."""
     if any(not layer.built for layer in cell._sublayers()):
-        shape = tuple(1 if size is None else size for size in step_shape)
-        inputs = jax.ShapeDtypeStruct(shape, jnp.dtype(dtype or "float32"))
+        kind = jnp.dtype(dtype or "float32")
+
+        def example(shape: tuple[int | None, ...]) -> Any:
+            return jax.ShapeDtypeStruct([1 if size is None else size for size in shape], kind)
+
+        inputs = map_shapes(example, step_shape)
 
         def step(inputs: Any) -> Any:
-            states = initial_states(cell, inputs[:, None], shape[0], inputs.dtype)
+            whole = jax.tree.map(lambda leaf: leaf[:, None], inputs)
+            batch = jax.tree.leaves(inputs)[0].shape[0]
+            states = initial_states(cell, whole, batch, kind)
             with isolated(f"cell `{cell.name}`"):
                 return call_cell(cell, inputs, states, {})
 

@@ -11,6 +11,7 @@ from ._losses import Update
 from ._masks import get_mask, set_mask
 from ._node import Node, SymbolicTensor
 from ._scope import open_scope
+from ._shape import map_shapes, read_dtype, read_sizes
 
 # An unknown size is tried with both; a size of the result that differs is unknown too.
 FILLS = (2, 3)
@@ -48,9 +49,7 @@ def Input(  # noqa: N802 - the name of the original
         sizes = (batch_size, *shape)
     else:
         sizes = tuple(batch_shape)
-    if any(size is not None and size < 0 for size in sizes):
-        raise ArgumentError(f"`Input`: sizes must be None or at least 0, got {sizes}.")
-    return SymbolicTensor(sizes, jnp.dtype(dtype).name, name or "input")
+    return SymbolicTensor(read_sizes(sizes, "`Input`"), read_dtype(dtype), name or "input")
 
 
 def symbolic_call(layer: Any, inputs: Any, kwargs: dict[str, Any]) -> Any:
@@ -71,6 +70,7 @@ def symbolic_call(layer: Any, inputs: Any, kwargs: dict[str, Any]) -> Any:
         node.outputs[index].mask = mask
         node.output_masks.append(mask)
     layer._nodes().append(node)
+    node.losses = len(first[2])
     losses = _wrap(node, list(map(_common_shape, first[2], second[2])), "loss")
     layer._keep("_call_losses", tensors, losses)
     _keep_symbolic_update(layer, node, tensors, first[3])
@@ -79,14 +79,14 @@ def symbolic_call(layer: Any, inputs: Any, kwargs: dict[str, Any]) -> Any:
 
 def abstract_build(layer: Any, input_shape: Any) -> None:
     """Run `layer.call` on shapes only, so that the layers inside it build themselves."""
-    inputs = _map_shapes(lambda shape: SymbolicTensor(shape, layer._weight_dtype()), input_shape)
+    inputs = map_shapes(lambda shape: SymbolicTensor(shape, layer._weight_dtype()), input_shape)
     _abstract(layer, inputs, {}, FILLS[0])
 
 
 def abstract_shape(layer: Any, input_shape: Any) -> Any:
     """The output shape (or list of shapes) of a layer for an input shape."""
     dtype = layer.dtype or "float32"
-    inputs = _map_shapes(lambda shape: SymbolicTensor(shape, dtype), input_shape)
+    inputs = map_shapes(lambda shape: SymbolicTensor(shape, dtype), input_shape)
     layer._prepare(jax.tree.map(_struct, inputs, is_leaf=_is_symbolic))
     first, second = (_abstract(layer, inputs, {}, fill)[0][0] for fill in FILLS)
     return jax.tree.map(lambda a, b: _common_shape(a, b).shape, first, second)
@@ -157,12 +157,6 @@ def _struct(tensor: Any, fill: int | None = None) -> Any:
         return tensor
     shape = tuple(fill if size is None else size for size in tensor.shape)
     return jax.ShapeDtypeStruct(shape, jnp.dtype(tensor.dtype))
-
-
-def _map_shapes(function: Any, input_shape: Any) -> Any:
-    if isinstance(input_shape, list) and all(isinstance(s, list | tuple) for s in input_shape):
-        return [function(tuple(shape)) for shape in input_shape]
-    return function(tuple(input_shape))
 
 
 def _tensors(tree: Any) -> list[SymbolicTensor]:

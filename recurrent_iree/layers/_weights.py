@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrent_iree_runtime import ArgumentError
+from recurrent_iree_runtime import ArgumentError, ArgumentTypeError
 
 from ._initializers import get_initializer
 from ._names import number_duplicates, snake_case
@@ -18,7 +18,7 @@ from ._variable import Variable
 
 # Attributes of the base class that never hold sublayers and change from call to call.
 BOOKKEEPING = frozenset(
-    {"_inbound_nodes", "_call_losses", "_call_updates", "_programs", "_sources"}
+    {"_inbound_nodes", "_call_losses", "_call_updates", "_programs", "_sources", "_adding"}
 )
 
 
@@ -162,9 +162,13 @@ class OwnsWeights:
 
         Raises:
             ArgumentError: (a ValueError) wrong number, or a wrong shape; nothing is changed then.
+            ArgumentTypeError: (a TypeError) no list.
         """
+        if not isinstance(weights, list | tuple):
+            raise ArgumentTypeError(
+                f"`set_weights` takes a list of arrays, got {type(weights).__name__}."
+            )
         variables = self.weights
-        weights = list(weights)
         if len(weights) != len(variables):
             raise ArgumentError(
                 f"`set_weights` got {len(weights)} arrays, but layer `{self.name}` has "

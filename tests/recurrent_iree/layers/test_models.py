@@ -189,7 +189,7 @@ def test_input_errors():
         layers.Input()
     with pytest.raises(ArgumentError, match="needs one of `shape` and `batch_shape`"):
         layers.Input((3,), batch_shape=(2, 3))
-    with pytest.raises(ArgumentError, match="sizes must be None or at least 0"):
+    with pytest.raises(ArgumentError, match="input shape of `Input` must not be negative"):
         layers.Input((-1, 3))
     tensor = layers.Input(batch_shape=(2, None, 3), dtype="int32", name="x")
     assert (tensor.shape, tensor.dtype, tensor.name) == ((2, None, 3), "int32", "x")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from recurrent_iree import layers
-from recurrent_iree_runtime import ArgumentError
+from recurrent_iree_runtime import ArgumentError, ArgumentTypeError
 
 X = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
 
@@ -28,6 +28,12 @@ def test_features_must_stay():
     assert layer(X[:, :2]).shape == (2, 4)
     with pytest.raises(ArgumentError, match=r"was built for features \(3,\), got .*\(2, 5, 2\)"):
         layer(X[:, :, :2])
+
+
+def test_integer_inputs_of_a_floating_cell():
+    message = "state 0 starts as int32, but the cell returns it as float32.* cast the inputs"
+    with pytest.raises(ArgumentError, match=message):
+        layers.GRU(4)(np.ones((2, 5, 3), np.int32))
 
 
 def test_a_cell_may_not_change_its_states():
@@ -68,3 +74,64 @@ def test_initial_states_of_the_cell_must_fit():
         ArgumentError, match=r"Started.get_initial_state`: state 0 has shape \(2, 2\)"
     ):
         layers.RNN(Started())(X)
+
+
+def test_a_cell_must_keep_to_its_output_size():
+    class Wide:
+        state_size, output_size = 3, 7
+
+        def call(self, inputs, states):
+            return inputs, [inputs]
+
+    with pytest.raises(ArgumentError, match=r"output of shape \(2, 3\), but .* says \(2, 7\)"):
+        layers.RNN(Wide())(X)
+
+
+BAD = [
+    (lambda: layers.Input("ab"), ArgumentTypeError, "must hold integers and None"),
+    (lambda: layers.Input((2.5, 3)), ArgumentTypeError, "must hold integers and None"),
+    (lambda: layers.GRU(3, dtype="float99"), ArgumentTypeError, "`dtype` must name a dtype"),
+    (lambda: layers.Input((3,), dtype="float99"), ArgumentTypeError, "`dtype` must name a dtype"),
+    (lambda: layers.ConvLSTM2D(-4, 3), ArgumentError, "`filters` must be at least 1, got -4"),
+    (lambda: layers.GRU(3).compute_output_shape((2, 3)), ArgumentError, "rank at least 3"),
+    (
+        lambda: layers.RNN.from_config({"name": "x"}),
+        ArgumentError,
+        "`config` has no entry",
+    ),
+    (lambda: layers.GRU(3)(X, mask="abc"), ArgumentTypeError, "`mask` is not an array"),
+    (
+        lambda: layers.GRU(3)(X, initial_state="abc"),
+        ArgumentTypeError,
+        "is not an array",
+    ),
+    (lambda: called().set_weights(None), ArgumentTypeError, "takes a list of arrays, got No"),
+    (
+        lambda: called().get_input_at("0"),
+        ArgumentTypeError,
+        "`node_index` must be an integer",
+    ),
+    (
+        lambda: layers.ConvLSTM2DCell(2, 3).zero_state(2),
+        ArgumentError,
+        "does not know the sizes of its states .* call `build",
+    ),
+]
+
+
+def called():
+    layer = layers.GRU(3)
+    layer(X)
+    return layer
+
+
+@pytest.mark.parametrize(("make", "error", "message"), BAD)
+def test_arguments_that_cannot_work(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_a_mask_as_a_list_of_lists():
+    layer = layers.GRU(3)
+    mask = [[1, 1, 0, 0, 0], [1, 0, 1, 1, 1]]
+    np.testing.assert_array_equal(layer(X, mask=mask), layer(X, mask=np.array(mask)))
