@@ -17,7 +17,7 @@ say = @printf '\n==> %s\n' '$(1)'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test sweep lint docs bench bench-digits runtime-only clean
+.PHONY: help demo test sweep faults soak lint docs bench bench-digits runtime-only clean
 
 help: ## list the commands
 	@printf 'recurrent-iree: make <command>\n\n'
@@ -29,12 +29,20 @@ demo: $(VENV)/.demo ## train, compile and run the digits classifier on every dev
 	@$(BIN)/python samples/digits.py --out $(OUT)
 
 test: $(VENV)/.test ## run the tests (minutes)
-	$(call say,pytest -m "not slow" on $(WORKERS) processors)
-	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+	$(call say,pytest -m "not slow and not faults" on $(WORKERS) processors)
+	@$(PYTEST) -m "not slow and not faults" $(PYTEST_ARGS)
 
 sweep: $(VENV)/.test ## run the long sweeps, too
 	$(call say,pytest -m slow)
 	@$(PYTEST) -m slow $(PYTEST_ARGS)
+
+faults: $(VENV)/.test ## corrupted files, bad input, failing storage, threads: tables (10 minutes)
+	$(call say,pytest tests/faults)
+	@$(BIN)/python -m pytest -v -p no:xdist tests/faults $(PYTEST_ARGS)
+
+soak: $(VENV)/.test ## a million steps, a thousand loads, ten thousand sessions (10 minutes)
+	$(call say,benchmarks/soak.py)
+	@$(BIN)/python benchmarks/soak.py
 
 lint: $(VENV)/.lint ## ruff and pyright, as pre-commit and CI run them
 	$(call say,ruff check)
