@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
 
 from benchmarks.rivals._cells import CELLS, inputs_of, weights_of
@@ -21,7 +21,7 @@ class Xla(System):
     """As written, and with the projection of the inputs taken out of the loop by hand."""
 
     def versions(self) -> dict[str, str]:
-        return {"jax": jax.__version__, "jaxlib": jaxlib.__version__}
+        return {"jax": jax.__version__, "jaxlib": version("jaxlib")}
 
     def variants(self, work: Work, artifact: str | None) -> dict[str, Variant]:
         weights = jax.tree.map(jnp.asarray, weights_of(work))
