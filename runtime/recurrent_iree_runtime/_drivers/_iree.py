@@ -18,7 +18,7 @@ from recurrent_iree_runtime._manifest import Module
 
 from ._base import ArraySpec, Buffer, Call, Driver, Executable, Signature
 from ._iree_arrays import Reader, element_type_of, plain_dtype_of, to_plain
-from ._iree_devices import forget_device, open_device, vm_instance
+from ._iree_devices import Opened, forget_device, open_device, vm_instance
 from ._iree_errors import IREE_ERRORS, mapped
 
 _LOCAL_URIS = ("local-sync", "local-task")
@@ -43,8 +43,8 @@ class IreeDriver(Driver):
         """Load a module whose bytes have been checked; the weights are shared, not copied."""
         if module is None or module.member is None:
             raise ArtifactError(f"there is no IREE module to load on {self.name!r}")
-        device = open_device(self.uri)
-        return IreeExecutable(self.uri, device, module, read_member(module.member), weights)
+        opened = open_device(self.uri)
+        return IreeExecutable(self.uri, opened, module, read_member(module.member), weights)
 
 
 class IreeExecutable(Executable):
@@ -53,13 +53,14 @@ class IreeExecutable(Executable):
     def __init__(
         self,
         uri: str,
-        device: Any,
+        opened: Opened,
         module: Module,
         code: memoryview,
         weights: Mapping[str, np.ndarray],
     ) -> None:
         self.uri = uri
-        self.device = device
+        self.opened = opened
+        self.device = device = opened.device
         self.abi = dict(module.abi)
         self.lock = threading.Lock()
         self.local = uri in _LOCAL_URIS

@@ -68,9 +68,9 @@ class Staging:
     _USAGE = int(ireert.BufferUsage.TRANSFER_TARGET | ireert.BufferUsage.MAPPING_SCOPED)
 
     def __init__(self, device: Any, count: int) -> None:
-        self._device = device
         self._buffers: list[Any] = [None] * count
         self._sizes = [-1] * count
+        self._device = device  # last, so that the buffers are freed before it
 
     def fetch(self, views: Sequence[Any]) -> list[Any]:
         """Host buffers with the bytes of the views; valid until the next fetch."""

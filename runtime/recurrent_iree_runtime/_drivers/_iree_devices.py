@@ -1,9 +1,15 @@
-"""IREE's device objects: opened once per process, and opened anew after a device was lost."""
+"""IREE's device objects: opened once per process, and opened anew after a device was lost.
+
+A Vulkan device lives as long as what was loaded on it: Mesa's software driver keeps two threads of
+IREE's device busy for as long as it exists, also when nothing runs. Other devices stay open, because
+IREE crashes if buffers of theirs outlive them.
+"""
 
 import ctypes
 import os
 import re
 import threading
+import weakref
 from typing import Any
 
 import iree.runtime as ireert
@@ -14,9 +20,19 @@ from recurrent_iree_runtime._process import leak
 
 from ._iree_errors import IREE_ERRORS, mapped
 
+
+
+class Opened:
+    """A device object that can be referred to weakly; who holds it keeps the device open."""
+
+    def __init__(self, device: Any) -> None:
+        self.device = device
+
+
 _lock = threading.Lock()
-_devices: dict[str, Any] = {}
-_lost: list[Any] = []  # kept: IREE crashes if buffers of a device outlive the device object
+_devices: weakref.WeakValueDictionary[str, Opened] = weakref.WeakValueDictionary()
+_kept: list[Opened] = []
+_lost: list[Opened] = []  # kept: IREE crashes if buffers of a device outlive the device object
 _left_behind: set[str] = set()
 _instance: Any = None
 
@@ -30,7 +46,7 @@ def vm_instance() -> Any:
         return _instance
 
 
-def open_device(uri: str) -> Any:
+def open_device(uri: str) -> Opened:
     """IREE's device of that URI; raises `DriverMissingError` or `DeviceError`."""
     if not survives_fork(uri):
         raise DeviceError(
@@ -38,22 +54,24 @@ def open_device(uri: str) -> Any:
             'not come along; start processes with multiprocessing.get_context("spawn")'
         )
     with _lock:
-        device = _devices.get(uri)
-        if device is None:
+        opened = _devices.get(uri)
+        if opened is None:
             try:
-                device = ireert.get_driver(uri).create_device_by_uri(uri)
+                opened = Opened(ireert.get_driver(uri).create_device_by_uri(uri))
             except IREE_ERRORS as error:
                 raise mapped(error, f"opening the device {uri!r}") from error
-            _devices[uri] = device
-        return device
+            _devices[uri] = opened
+            if not uri.startswith("vulkan"):
+                _kept.append(opened)
+        return opened
 
 
 def forget_device(uri: str) -> None:
     """After a device was lost: open a new device object at the next load."""
     with _lock:
-        device = _devices.pop(uri, None)
-        if device is not None:
-            _lost.append(device)
+        opened = _devices.pop(uri, None)
+        if opened is not None:
+            _lost.append(opened)
 
 
 def list_devices(driver: str) -> list[dict[str, Any]]:
@@ -75,8 +93,8 @@ def _after_fork() -> None:
     _lock = threading.Lock()
     if _devices or _lost:
         binding.disable_leak_checker()
-    for device in (*_devices.values(), *_lost):
-        leak(device)
+    for opened in (*_devices.values(), *_lost):
+        leak(opened)
     _left_behind.update(uri.partition(":")[0] for uri in _devices if uri != "local-sync")
     _devices.clear()
 
