@@ -1,9 +1,10 @@
-"""A closed Vulkan device costs nothing: Mesa's software driver keeps an open one's threads busy."""
+"""A closed Vulkan device costs nothing, though an open one keeps threads of Mesa busy."""
 
 import time
 
 import numpy as np
 import pytest
+
 import recurrent_iree as ri
 import recurrent_iree_runtime as rt
 

@@ -1,7 +1,7 @@
 """IREE's device objects: opened once per process, and opened anew after a device was lost.
 
 A Vulkan device lives as long as what was loaded on it: Mesa's software driver keeps two threads of
-IREE's device busy for as long as it exists, also when nothing runs. Other devices stay open, because
+IREE's device busy for as long as it exists, also when nothing runs. Other devices stay open:
 IREE crashes if buffers of theirs outlive them.
 """
 
@@ -19,7 +19,6 @@ from recurrent_iree_runtime._errors import DeviceError
 from recurrent_iree_runtime._process import leak
 
 from ._iree_errors import IREE_ERRORS, mapped
-
 
 
 class Opened:
