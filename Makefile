@@ -17,7 +17,7 @@ say = @printf '\n==> %s\n' '$(1)'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test sweep faults soak lint docs bench bench-digits runtime-only clean
+.PHONY: help demo test coverage sweep faults soak lint docs bench bench-digits runtime-only clean
 
 help: ## list the commands
 	@printf 'recurrent-iree: make <command>\n\n'
@@ -43,6 +43,12 @@ faults: $(VENV)/.test ## corrupted files, bad input, failing storage, threads: t
 soak: $(VENV)/.test ## a million steps, a thousand loads, ten thousand sessions (10 minutes)
 	$(call say,benchmarks/soak.py)
 	@$(BIN)/python benchmarks/soak.py
+
+coverage: $(VENV)/.test ## branch coverage of the runtime package (at least 95%)
+	$(call say,coverage run -m pytest tests/runtime tests/faults)
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n0 -m "not slow" tests/runtime tests/faults $(PYTEST_ARGS)
+	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 lint: $(VENV)/.lint ## ruff and pyright, as pre-commit and CI run them
 	$(call say,ruff check)
