@@ -55,15 +55,21 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
                 results["remarks"].append(f"Stopped after {options.limit:.0f} s: rows are missing.")
                 break
             results["rows"].append(_with_share(bench.row(work), work, results["limits"]))
+            _finish(results, bench, started, options.out)
         if options.memory:
             results["memory_row"] = _work.MEMORY.name
             results["memory"] = bench.peak_memory(_work.MEMORY)
-        results |= {"versions": bench.versions, "missing": bench.missing}
+        print(_finish(results, bench, started, options.out))
+    return results
+
+
+def _finish(results: dict[str, Any], bench: Bench, started: float, out: Path) -> str:
+    """Write what is known so far, so that an interrupted run leaves its rows; gives the page."""
+    results |= {"versions": bench.versions, "missing": bench.missing}
     results["growth"] = growth(results["rows"])
     results["load_after"] = round(os.getloadavg()[0], 2)
     results["seconds"] = round(time.monotonic() - started)
-    _write(results, options.out)
-    return results
+    return _write(results, out)
 
 
 def growth(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -99,18 +105,18 @@ def _with_share(row: dict[str, Any], work: Work, limits: dict[str, Any]) -> dict
     return row
 
 
-def _write(results: dict[str, Any], out: Path) -> None:
+def _write(results: dict[str, Any], out: Path) -> str:
     out.mkdir(parents=True, exist_ok=True)
     cpu = re.sub(r"[^a-z0-9]+", "-", results["machine"]["cpu"].lower()).strip("-")
     stem = out / f"{results['date']}-{cpu}"
     stem.with_suffix(".json").write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     page = markdown(results)
     stem.with_suffix(".md").write_text(page)
-    print(page)
     try:
         plot(results, stem.with_suffix(".png"))
     except ImportError as error:
         print(f"no picture: {error}")
+    return page
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
