@@ -72,7 +72,7 @@ class Batcher:
     def stream(self) -> Stream:
         """Open a stream at the initial states; raises `StateError` if `max_streams` are open."""
         with self._alone():
-            self.check()
+            self._ready()
             if not self._free:
                 raise StateError(
                     f"all {self.max_streams} streams of this batcher are open; close one, or make "
@@ -142,14 +142,20 @@ class Batcher:
 
     def _call(self, rows: list[int], arrays: list[np.ndarray]) -> list[np.ndarray]:
         """One call of the model; the device lock is held."""
-        self.check()
-        self._store.use(self.model.runner())
+        self._ready()
         self._store.check(rows)
         try:
             return self._store.step(rows, arrays)
         except DeviceLostError:
             self.model.lost(self._store.runner)
             raise
+        finally:
+            if self._gone:
+                self._store.forget()
+
+    def _ready(self) -> None:
+        self.check()
+        self._store.use(self.model.runner())
 
     def submit(self, request: Request) -> None:
         """Queue a step."""
@@ -249,19 +255,19 @@ class Batcher:
     def states(self, row: int) -> dict[str, np.ndarray]:
         """Copies of the states of a row."""
         with self._alone():
-            self.check()
+            self._ready()
             return self._store.read(row)
 
     def set_states(self, row: int, states: Mapping[str, Any]) -> None:
         """Replace the states of a row."""
         with self._alone():
-            self.check()
+            self._ready()
             self._store.write(row, states)
 
     def reset(self, row: int) -> None:
         """Put a row at the start."""
         with self._alone():
-            self.check()
+            self._ready()
             self._store.begin(row)
 
     def leave(self, row: int) -> None:
@@ -282,9 +288,7 @@ class Batcher:
                 self._store.use(new)
 
     def lose(self, runner: Runner) -> None:
-        """Drop states that were on a device which was lost; those on the host stay."""
-        if self._store.runner.home is runner.home:
-            self._store.forget()
+        """Nothing yet: the next call sees the new device, and drops what the lost one had."""
 
     def close(self) -> None:
         """Close all streams; a closed batcher raises `StateError`."""

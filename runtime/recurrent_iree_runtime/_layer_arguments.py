@@ -52,12 +52,6 @@ class Places:
         """A leaf of an argument."""
         return self.entry.inputs[self.leaves[argument][index]]
 
-    def example(self, argument: str) -> str:
-        """The specs of an argument as one writes them for `compile`."""
-        first = self.entry.inputs[0]
-        names = [n if isinstance(n, str) else None for n in first.shape[:2]]
-        return ", ".join(f'"{n}=..."' if n else "..." for n in names)
-
 
 def read_call(
     name: str, facts: LayerFacts, places: Places, inputs: Any, options: dict[str, Any]

@@ -57,7 +57,9 @@ class RowStore:
         self.use(runner)
 
     def use(self, runner: Runner) -> None:
-        """Go on with a runner that can read the states of the one before, or with a new one."""
+        """Go on with another runner; what a lost device had is lost."""
+        if self.runner.home is not runner.home:
+            self.forget()
         if self.runner is not runner or not self._movers:
             self.runner = runner
             specs = {f.symbol: state_specs(self._streams.manifest, f) for f in self.sizes.values()}
