@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Literal
 
 import jax
 
@@ -49,6 +50,7 @@ def compile(
     name: str | None = None,
     chunks: Sequence[int] | None = None,
     metadata: Mapping[str, str] | None = None,
+    fallback: Literal["loop", "error"] | None = None,
     options: BuildOptions | None = None,
     progress: Progress | None = None,
     **keyword_specs: Any,
@@ -65,6 +67,9 @@ def compile(
         name: what the artifact is called; by default the name of the function or layer.
         chunks: the lengths of the pieces in which sequences of any length are run.
         metadata: free text to store in the artifact.
+        fallback: what becomes of a recurrence that cannot be one kernel on a target: ``"loop"``
+            runs it as a loop in a safe form, and the report names the operation and the reason;
+            ``"error"`` refuses it. By default what ``options.plan`` says, which is ``"loop"``.
         options: limits of the compiler, cache, verification.
         progress: called with each step of the build.
         **keyword_specs: specs or arrays of keyword arguments.
@@ -74,7 +79,8 @@ def compile(
 
     Raises:
         ArgumentError, ArgumentTypeError: a spec, array or option that cannot work.
-        UnsupportedError: the program needs something that is known to be miscompiled.
+        UnsupportedError: the program needs something that is known to be miscompiled, or a
+            recurrence cannot be fused and `fallback` is ``"error"``.
         UnknownTargetError: there is no such target.
         CompileError: the compiler refused, died or took too long.
         VerificationError: a compiled module does not give the numbers of XLA.
@@ -89,12 +95,15 @@ def compile(
         raise ArgumentTypeError(
             f'compile: targets is the string {targets!r}; give a list such as ["{targets}"]'
         )
+    options = options or BuildOptions()
+    if fallback is not None:
+        options = replace(options, plan=replace(options.plan, fallback=fallback))
     wants_xla = any(target.split(":")[0] == "xla" for target in targets)
     lowered = capture(program, specs, keyword_specs, name=name, chunks=chunks, xla=wants_xla)
     return build(
         _compiler_program(lowered, metadata or {}),
         list(targets),
-        options=options or BuildOptions(),
+        options=options,
         progress=progress,
     )
 

@@ -116,16 +116,21 @@ def run_piece(
 
 def initial_states(jaxpr: ClosedJaxpr, args: Sequence[Any], loops: Sequence[int]) -> list[Any]:
     """The carries with which `loops` of `jaxpr` start."""
-    position = iter(range(len(jaxpr.jaxpr.eqns)))
-    states: list[Any] = []
 
-    def on_scan(eqn: JaxprEqn, values: list[Any]) -> Sequence[Any]:
-        if next(position) in loops:
-            states.extend(_init(eqn, values))
-        return bind(eqn, values)
+    def run(*args: Any) -> list[Any]:
+        position = iter(range(len(jaxpr.jaxpr.eqns)))
+        states: list[Any] = []
 
-    evaluate(jaxpr, args, {"scan": on_scan})
-    return states
+        def on_scan(eqn: JaxprEqn, values: list[Any]) -> Sequence[Any]:
+            if next(position) in loops:
+                states.extend(_init(eqn, values))
+            return bind(eqn, values)
+
+        evaluate(jaxpr, args, {"scan": on_scan})
+        return states
+
+    # Evaluated again, so that the loops, of which nothing is needed, are left out.
+    return evaluate(jax.make_jaxpr(run)(*args), args, {})
 
 
 def _differs_in_pieces(program: Program, loops: tuple[int, ...], sizes: Mapping[str, int]) -> str:

@@ -1,6 +1,7 @@
 """`recurrent-iree compile`: a layer or function of a Python file to an artifact."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 from rich.console import Console
@@ -38,6 +39,13 @@ from ._load import error_text, load_program, parse_spec
     help="The file to write; default: NAME.riree.",
 )
 @click.option("--name", help="The name of the program; default: the name in PROGRAM.")
+@click.option(
+    "--fallback",
+    type=click.Choice(["loop", "error"]),
+    default="loop",
+    show_default=True,
+    help="What becomes of a recurrence that cannot be one kernel on a target.",
+)
 @click.option("--quiet", is_flag=True, help="No progress, no summary.")
 @click.option("--traceback", is_flag=True, help="Show where in your program an error comes from.")
 def compile_command(
@@ -46,6 +54,7 @@ def compile_command(
     targets: tuple[str, ...],
     output: Path | None,
     name: str | None,
+    fallback: Literal["loop", "error"],
     quiet: bool,
     traceback: bool,
 ) -> None:
@@ -66,7 +75,12 @@ def compile_command(
     with TargetBars(targets, quiet) as bars:
         try:
             artifact = compile_program(
-                found, *parsed, targets=targets, name=name, progress=bars.show
+                found,
+                *parsed,
+                targets=targets,
+                name=name,
+                fallback=fallback,
+                progress=bars.show,
             )
         except RecurrentIreeError:
             raise

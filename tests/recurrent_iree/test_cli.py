@@ -88,6 +88,15 @@ def test_compile_says_what_it_made(folder, artifact):
     assert output.read_bytes() == artifact.read_bytes()
 
 
+def test_compile_refuses_a_loop_if_asked_to(folder):
+    program = f"{folder}/model.py:layer"
+    refusing = [*COMPILE[:2], "--target", "vulkan:llvmpipe", "--fallback", "error"]
+    result = call("compile", program, *refusing, "-o", folder / "no.riree")
+    assert result.exit_code == 1
+    assert "cannot be fused for 'vulkan:llvmpipe'" in result.output
+    assert not (folder / "no.riree").exists()
+
+
 def test_compile_default_output_is_the_name(folder, monkeypatch):
     monkeypatch.chdir(folder)
     result = call("compile", "model.py:nested.double", "--spec", "4", "--quiet")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from recurrent_iree_compiler._fused import Refusal, known_machine, splice, try_fuse
 from recurrent_iree_compiler._mlir import Module, ir
-from recurrent_iree_runtime import UnsupportedError
+from recurrent_iree_runtime import ArgumentError, UnsupportedError
 
 from ._decision import Decision as Decision, Form as Form
 from ._gathers import clamp_gathers
@@ -21,6 +21,7 @@ from ._loops import (
 )
 from ._recurrence import (
     Recurrence as Recurrence,
+    find_other_loops as find_other_loops,
     find_recurrences as find_recurrences,
     functions,
     walk as walk,
@@ -42,10 +43,20 @@ class PlanOptions:
         fuse: whether recurrences become kernels where that is possible.
         fallback: what to do with one that cannot be fused: run it as a ``"loop"`` (the report says
             why), or raise an ``"error"``.
+
+    Raises:
+        ArgumentError: `fallback` is something else.
     """
 
     fuse: bool = True
     fallback: Fallback = "loop"
+
+    def __post_init__(self) -> None:
+        if self.fallback not in get_args(Fallback):
+            raise ArgumentError(
+                f'fallback is {self.fallback!r}; give "loop" to run a recurrence that cannot be '
+                'fused as a loop, or "error" to refuse it'
+            )
 
 
 def plan_module(
@@ -69,6 +80,8 @@ def plan_module(
     check_loops(module)
     clamp_gathers(module)
     options = options or PlanOptions()
+    if options.fallback == "error":
+        _refuse_other_loops(module, target)
     decisions = []
     for index, recurrence in enumerate(find_recurrences(module)):
         decision = _fuse(module, recurrence, target, driver, options, index)
@@ -81,6 +94,16 @@ def plan_module(
             decision = _loop(module, recurrence, driver, index, decision)
         decisions.append(decision)
     return decisions
+
+
+def _refuse_other_loops(module: Module, target: str) -> None:
+    for symbol, types in find_other_loops(module):
+        raise UnsupportedError(
+            f"a loop in {symbol!r} cannot be fused for {target!r}: not fused, because of "
+            f"stablehlo.while: it is no recurrence that capture could mark (it carries {types}; "
+            "a loop over PRNG keys, or one whose number of steps is not known, is none). "
+            'Allow it with fallback="loop"'
+        )
 
 
 def _fuse(

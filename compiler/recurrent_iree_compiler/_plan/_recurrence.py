@@ -66,14 +66,26 @@ def functions(module: Module) -> dict[str, Any]:
 def find_recurrences(module: Module) -> list[Recurrence]:
     """The recurrences of `module` that are not inside the decomposition of another one."""
     by_symbol = functions(module)
-    found = []
+    return [
+        _read(op, by_symbol)
+        for _, op in _outside_of_recurrences(by_symbol)
+        if op.name == "stablehlo.composite" and _name(op) == RECURRENCE
+    ]
+
+
+def find_other_loops(module: Module) -> list[tuple[str, str]]:
+    """The loops outside of recurrences: the function that each is in, and what it carries."""
+    return [
+        (symbol, ", ".join(str(v.type) for v in op.operands))
+        for symbol, op in _outside_of_recurrences(functions(module))
+        if op.name == "stablehlo.while"
+    ]
+
+
+def _outside_of_recurrences(by_symbol: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for symbol, function in by_symbol.items():
-        if symbol.startswith((RECURRENCE, CELL)) or f".{RECURRENCE}" in symbol:
-            continue
-        for op in walk(function):
-            if op.name == "stablehlo.composite" and _name(op) == RECURRENCE:
-                found.append(_read(op, by_symbol))
-    return found
+        if not symbol.startswith((RECURRENCE, CELL)) and f".{RECURRENCE}" not in symbol:
+            yield from ((symbol, op) for op in walk(function))
 
 
 def _name(op: Any) -> str:
