@@ -15,7 +15,7 @@ from recurrent_iree_runtime import ArgumentError, RecurrentIreeError, Unsupporte
 from ._arguments import sort_arguments
 from ._axes import Case, name_axes
 from ._golden import GoldenCase, golden_cases
-from ._layer import describe_layer
+from ._layer import describe_layer, stateful_probe
 from ._lower import (
     LoweredFunction,
     Piece,
@@ -288,10 +288,12 @@ def _probes(program: Program, sizes: dict[str, int]) -> Iterator[tuple[dict[str,
     for name, choices in program.dims.items():
         if choices is not None and len(choices) == 1:
             other = {**sizes, name: sizes[name] + 1}
-            try:
-                yield other, program.trace(other)
-            except (TypeError, ValueError, IndexError, RecurrentIreeError):
-                continue
+            for trace in (program.trace, lambda sizes, n=name: stateful_probe(program, n, sizes)):
+                try:
+                    yield other, trace(other)
+                    break
+                except (TypeError, ValueError, IndexError, RecurrentIreeError):
+                    continue
 
 
 def _plain(size: Any) -> int | str:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Var
 
 from recurrent_iree._spec import TIME
-from recurrent_iree_runtime import RecurrentIreeError
+from recurrent_iree_runtime import ArgumentError, RecurrentIreeError
 
 from ._jaxpr import flatten_calls
-from ._program import Program
+from ._program import Program, Trace
 from ._streaming import Streaming
 
 FLAGS = ("stateful", "return_sequences", "return_state", "go_backwards", "time_major")
@@ -97,6 +99,24 @@ def _examples(program: Program, sizes: Mapping[str, int]) -> list[jax.ShapeDtype
     if any(len(leaf.shape) < 3 for leaf in jax.tree.leaves(inputs)):
         return []
     return list(jax.eval_shape(layer.get_initial_state, inputs))
+
+
+def stateful_probe(program: Program, name: str, sizes: Mapping[str, int]) -> Trace:
+    """Trace a stateful layer for another size of its batch than that of its states.
+
+    The layer itself has states of one batch, so that its states would not show which of their axes
+    is the batch. Raises `ArgumentError` if the dim `name` is not the batch of the states.
+    """
+    layer, choices = program.layer, program.dims[name]
+    variables = getattr(layer, "state_variables", None)
+    if layer is None or not variables or any(v.shape[:1] != choices for v in variables):
+        raise ArgumentError(f"the dim {name!r} is not the batch of the states of a layer")
+    states = [jnp.zeros((sizes[name], *v.shape[1:]), v.dtype) for v in variables]
+
+    def call(weights: Any, *args: Any, **kwargs: Any) -> Any:
+        return layer.stateless_call(weights, states, *args, **kwargs)[0]
+
+    return replace(program, function=call, weights=dict(program.weights), lifted={}).trace(sizes)
 
 
 def _slots(

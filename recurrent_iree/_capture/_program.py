@@ -31,6 +31,7 @@ class Program:
         names: a name for each input leaf.
         weights: the arrays by name; grows when constants are lifted out of traces.
         layer: the layer that the function calls, if it is one.
+        lifted: the names of constants that were lifted to weights, by what they hold.
     """
 
     function: Callable[..., Any]
@@ -39,7 +40,7 @@ class Program:
     names: list[str]
     weights: dict[str, np.ndarray]
     layer: Any = None
-    _lifted: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
+    lifted: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
 
     @property
     def specs(self) -> list[Spec]:
@@ -120,11 +121,11 @@ class Program:
         if value.nbytes < SMALLEST_WEIGHT:
             return None
         key = (value.dtype.name, value.shape, value.tobytes())
-        if key not in self._lifted:
-            name = f"constant_{len(self._lifted)}"
-            self._lifted[key] = name
+        if key not in self.lifted:
+            name = f"constant_{len(self.lifted)}"
+            self.lifted[key] = name
             self.weights[name] = value
-        return self._lifted[key]
+        return self.lifted[key]
 
 
 @dataclass(frozen=True)

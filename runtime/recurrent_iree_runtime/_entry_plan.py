@@ -31,6 +31,8 @@ class EntryPlan:
         self._dtypes = [dtype_of(leaf.dtype) for leaf in entry.inputs]
         self._passed = [(i, leaf.from_input) for i, leaf in enumerate(entry.outputs)
                         if leaf.from_input is not None]  # fmt: skip
+        self.plain_result = self.single and not self._passed
+        """Whether the result is the one computed array."""
         self.computed = tuple(leaf for leaf in entry.outputs if leaf.from_input is None)
 
     def _parameter(self, i: int, tree: dict[str, Any]) -> str:

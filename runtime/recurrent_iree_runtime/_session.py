@@ -12,6 +12,7 @@ from ._chunks import run_chunks
 from ._drivers._base import Buffer, Call
 from ._dtypes import dtype_of
 from ._errors import ArgumentError, DeviceLostError, SignatureError, StateError
+from ._fits import Spec, fitting
 from ._manifest import Function, Leaf
 from ._process import leak
 from ._runner import Runner, signature_of
@@ -51,6 +52,7 @@ class Session:
         self._function = function
         self._streams = model.streams()
         self._chunk = self._streams.chunk
+        self._flat, self._single = self._chunk.flat, self._chunk.plain_result
         self._busy = threading.Lock()
         self._adopting = False
         self._gone = ""
@@ -63,13 +65,14 @@ class Session:
     def _bind(self, runner: Runner) -> None:
         self._runner = runner
         self._step: Call | None = None
-        self._step_specs: list[tuple[np.dtype, tuple[int | None, ...]]] = []
+        self._step_specs: list[Spec] = []
         for function in self._chunk.entry.functions:
             wanted = {**function.dims, **self._function.dims, "time": 1}
             if function.dims == wanted:
                 self._step = runner.call(self._chunk.entry, function, step=True)
                 signature = signature_of(self._model.manifest, self._chunk.entry, function, True)
                 self._step_specs = [(dtype_of(x.dtype), x.seen) for x in signature.inputs]
+        self._fits = fitting(self._step_specs)
 
     @property
     def dims(self) -> dict[str, int]:
@@ -89,29 +92,21 @@ class Session:
             call = self._step
             if buffers is None or call is None:
                 buffers, call = self._step_ready()
-            chunk = self._chunk
-            arrays = chunk.values(args, kwargs)
-            if not self._fits(arrays):
-                arrays = self._step_arrays(arrays)
+            arrays: Sequence[Any] = args
+            if kwargs or not self._flat or not self._fits(args):
+                arrays = self._chunk.values(args, kwargs)
+                if not self._fits(arrays):
+                    arrays = self._step_arrays(arrays)
             self._buffers = None
             outputs, self._buffers = call(arrays, buffers)
             if self._gone:
                 self._buffers = None
-            return chunk.result(outputs, arrays)
+            return outputs[0] if self._single else self._chunk.result(outputs, arrays)
         except DeviceLostError:
             self._model.lost(self._runner)
             raise
         finally:
             busy.release()
-
-    def _fits(self, values: Sequence[Any]) -> bool:
-        """Whether every value can go to the device as it is."""
-        for value, (dtype, shape) in zip(values, self._step_specs, strict=True):
-            if type(value) is not np.ndarray or value.dtype != dtype or value.shape != shape:
-                return False
-            if not value.flags.c_contiguous:
-                return False
-        return True
 
     def _step_ready(self) -> tuple[list[Buffer], Call]:
         buffers = self._alive()

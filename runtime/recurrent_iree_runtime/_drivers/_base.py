@@ -19,7 +19,7 @@ from recurrent_iree_runtime._manifest import Module
 class ArraySpec:
     """An array at the edge of a function; `None` in `shape` is a size known only at run time.
 
-    `view` is the shape that callers see, if it differs from the function's by axes of length 1.
+    `view` is the shape that callers see, if it lacks one of the function's axes, of length 1.
     """
 
     shape: tuple[int | None, ...]

@@ -1,4 +1,4 @@
-"""IREE: functions bound once, and called with as little Python as possible."""
+"""IREE: modules and their weights on a device."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -7,23 +7,20 @@ from typing import Any
 import iree.runtime as ireert
 import numpy as np
 
-from recurrent_iree_runtime._dtypes import dtype_of
 from recurrent_iree_runtime._errors import (
     ArtifactError,
     DeviceLostError,
     RecurrentIreeError,
-    StateError,
 )
 from recurrent_iree_runtime._manifest import Module
 
 from ._base import ArraySpec, Buffer, Call, Driver, Executable, Signature
-from ._iree_arrays import Reader, element_type_of, plain_dtype_of, to_plain
+from ._iree_arrays import Reader, to_plain
+from ._iree_call import MEMORY, USAGE, bound_call, input_plan, view_of
 from ._iree_devices import Opened, forget_device, open_device, vm_instance
 from ._iree_errors import IREE_ERRORS, mapped
 
 _LOCAL_URIS = ("local-sync", "local-task")
-_MEMORY = ireert.MemoryType.DEVICE_LOCAL
-_USAGE = ireert.BufferUsage.DEFAULT
 
 
 class IreeDriver(Driver):
@@ -104,7 +101,7 @@ class IreeExecutable(Executable):
                 f"the module has no function {signature.symbol!r}; it was changed or its manifest "
                 "belongs to another module"
             )
-        return _bound_call(self, function, signature)
+        return bound_call(self, function, signature)
 
     def to_device(self, arrays: Sequence[np.ndarray], specs: Sequence[ArraySpec]) -> list[Buffer]:
         """Copy states into device memory."""
@@ -120,7 +117,7 @@ class IreeExecutable(Executable):
                Callable[[Sequence[Buffer]], list[np.ndarray]]]:  # fmt: skip
         """Both ways, with what they need computed once."""
         reader = Reader(self.device, self.local, specs, self.abi)
-        plans = [_input_plan(spec, self.abi) for spec in specs]
+        plans = [input_plan(spec, self.abi) for spec in specs]
         device, allocate = self.device, self.device.allocator.allocate_buffer_copy
 
         def put(arrays: Sequence[np.ndarray]) -> list[Buffer]:
@@ -132,7 +129,7 @@ class IreeExecutable(Executable):
                             array = array.copy(order="C")
                         if prepare is not None:
                             array = prepare(array)
-                        buffers.append(allocate(_MEMORY, _USAGE, device, array, element))
+                        buffers.append(allocate(MEMORY, USAGE, device, array, element))
             except IREE_ERRORS as error:
                 raise self.failure(error, "copying states to the device") from error
             return buffers
@@ -140,7 +137,7 @@ class IreeExecutable(Executable):
         def get(states: Sequence[Buffer]) -> list[np.ndarray]:
             try:
                 with self.lock:
-                    return reader.read(list(states))
+                    return reader.read([view_of(state) for state in states])
             except IREE_ERRORS as error:
                 raise self.failure(error, "copying states to the host") from error
 
@@ -161,64 +158,3 @@ def _aligned_bytes(array: np.ndarray) -> np.ndarray:
     start = -memory.ctypes.data % 64
     memory[start : start + flat.size] = flat
     return memory[start : start + flat.size]
-
-
-def _closed() -> StateError:
-    return StateError("the model was closed; load the artifact again")
-
-
-def _bound_call(exe: IreeExecutable, function: Any, signature: Signature) -> Call:
-    """The hot path: every name is local, every object that can be made beforehand is made."""
-    lists, view_class, lock = ireert.VmVariantList, ireert.HalBufferView, exe.lock
-    device, allocate = exe.device, exe.device.allocator.allocate_buffer_copy
-    inputs = [_input_plan(spec, exe.abi) for spec in signature.inputs]
-    arguments = len(signature.inputs) + len(signature.states_in)
-    outputs = len(signature.outputs)
-    results = outputs + len(signature.states_out)
-    state_places = range(outputs, results)
-    reader = Reader(device, exe.local, signature.outputs, exe.abi)
-    doing = f"the call of {signature.symbol!r}"
-
-    def call(
-        given: Sequence[np.ndarray], states: Sequence[Buffer]
-    ) -> tuple[list[np.ndarray], list[Buffer]]:
-        try:
-            with lock:
-                context = exe.context
-                if context is None:
-                    raise _closed()
-                packed = lists(arguments)
-                for array, (prepare, element) in zip(given, inputs, strict=True):
-                    if prepare is not None:
-                        array = prepare(array)
-                    packed.push_ref(allocate(_MEMORY, _USAGE, device, array, element))
-                for state in states:
-                    packed.push_ref(state)
-                returned = lists(results)
-                context.invoke(function, packed, returned)
-                get = returned.get_as_object
-                read = reader.read([get(i, view_class) for i in range(outputs)])
-                return read, [get(i, view_class) for i in state_places]
-        except RecurrentIreeError:
-            raise
-        except IREE_ERRORS as error:
-            raise exe.failure(error, doing) from error
-
-    return call
-
-
-def _input_plan(spec: ArraySpec, abi: Mapping[str, str]) -> tuple[Any, Any]:
-    """`(prepare, element type)`: how a host array becomes what the function takes."""
-    edge = abi.get(spec.dtype, spec.dtype)
-    element = element_type_of(edge)
-    shape = None if spec.view is None else tuple(-1 if n is None else n for n in spec.shape)
-    if edge == spec.dtype and plain_dtype_of(edge) == dtype_of(edge):
-        if shape is None:
-            return None, element
-        return (lambda array: array.reshape(shape)), element
-
-    def prepare(array: np.ndarray) -> np.ndarray:
-        plain = to_plain(array, None if edge == spec.dtype else edge)
-        return plain if shape is None else plain.reshape(shape)
-
-    return prepare, element

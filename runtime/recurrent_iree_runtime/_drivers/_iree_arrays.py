@@ -98,6 +98,10 @@ class Staging:
         return self._buffers[i]
 
 
+_Plan = tuple[tuple[int, ...] | None, np.dtype, Any]
+"""The shape that the caller sees if it is known, the dtype of the bytes, the conversion."""
+
+
 class Reader:
     """Copies a call's results into new host arrays of the shapes that the caller sees."""
 
@@ -106,17 +110,20 @@ class Reader:
     ) -> None:
         self._staging = None if local else Staging(device, len(specs))
         self._plans = [self._plan(spec, abi) for spec in specs]
-        easy = [(p[0], p[1]) for p in self._plans if p[0] is not None and p[2] is None]
-        self._easy = easy if local and len(easy) == len(specs) else None
-        self._simple: list[tuple[list[int], np.dtype]] | None = None
-        self._unchecked: list[tuple[ArraySpec, int]] | None = [
-            (spec, dtype_of(abi.get(spec.dtype, spec.dtype)).itemsize) for spec in specs
+        easy = [
+            (shape, dtype)
+            for shape, dtype, convert in self._plans
+            if convert is None and shape is not None and 0 not in shape
         ]
+        self._easy = easy if local and len(easy) == len(specs) else None
+        self.simple: list[tuple[tuple[int, ...], np.dtype]] | None = None
+        """Shape and dtype of each result, once checked, if all are read as they are."""
+        self._unchecked: tuple[Sequence[ArraySpec], Mapping[str, str]] | None = (specs, abi)
 
     @staticmethod
-    def _plan(spec: ArraySpec, abi: Mapping[str, str]) -> tuple[list[int] | None, np.dtype, Any]:
+    def _plan(spec: ArraySpec, abi: Mapping[str, str]) -> _Plan:
         edge = abi.get(spec.dtype, spec.dtype)
-        shape = None if None in spec.seen else [n for n in spec.seen if n is not None]
+        shape = None if None in spec.seen else tuple(n for n in spec.seen if n is not None)
         plain, final = plain_dtype_of(edge), dtype_of(spec.dtype)
         reshape = spec.view is not None and shape is None
         if edge == spec.dtype and plain == final and not reshape:
@@ -131,39 +138,41 @@ class Reader:
 
     def read(self, views: Sequence[Any]) -> list[np.ndarray]:
         """One new array per view; nothing shares memory with the device."""
-        if self._simple is not None:  # MappedMemory.asarray takes a microsecond more
+        if self.simple is not None:  # MappedMemory.asarray takes a microsecond more
             return [
                 np.ndarray(shape, dtype, view.map()).copy()
-                for view, (shape, dtype) in zip(views, self._simple, strict=True)
+                for view, (shape, dtype) in zip(views, self.simple, strict=True)
             ]
         if self._unchecked is not None:
-            self._check(views, self._unchecked)
+            check_views(views, *self._unchecked)
+            self._unchecked, self.simple = None, self._easy
         sources = views if self._staging is None else self._staging.fetch(views)
         return [
             self._read_one(view, source, plan)
             for view, source, plan in zip(views, sources, self._plans, strict=True)
         ]
 
-    def _check(self, views: Sequence[Any], expected: list[tuple[ArraySpec, int]]) -> None:
-        """Once: a module whose results are not what the manifest says must not be read as such."""
-        for view, (spec, itemsize) in zip(views, expected, strict=True):
-            shape = list(view.shape)
-            fits = len(shape) == len(spec.shape) and all(
-                want is None or size == want for size, want in zip(shape, spec.shape, strict=True)
-            )
-            if not fits or view.byte_length != math.prod(shape) * itemsize:
-                raise ArtifactError(
-                    f"the module gives an array of shape {shape} and {view.byte_length} bytes; its "
-                    f"manifest says {spec.dtype}{list(spec.shape)}. The artifact is not whole"
-                )
-        self._unchecked, self._simple = None, self._easy
-
     @staticmethod
-    def _read_one(view: Any, source: Any, plan: tuple[list[int] | None, np.dtype, Any]) -> Any:
+    def _read_one(view: Any, source: Any, plan: _Plan) -> Any:
         shape, dtype, convert = plan
-        shape = list(view.shape) if shape is None else shape
+        shape = tuple(view.shape) if shape is None else shape
         if view.byte_length == 0:
             array = np.empty(shape, dtype)
         else:
             array = np.ndarray(shape, dtype, source.map()).copy()
         return array if convert is None else convert(array)
+
+
+def check_views(views: Sequence[Any], specs: Sequence[ArraySpec], abi: Mapping[str, str]) -> None:
+    """Refuse, with `ArtifactError`, results that are not what the manifest says."""
+    for view, spec in zip(views, specs, strict=True):
+        shape = list(view.shape)
+        fits = len(shape) == len(spec.shape) and all(
+            want is None or size == want for size, want in zip(shape, spec.shape, strict=True)
+        )
+        itemsize = dtype_of(abi.get(spec.dtype, spec.dtype)).itemsize
+        if not fits or view.byte_length != math.prod(shape) * itemsize:
+            raise ArtifactError(
+                f"the module gives an array of shape {shape} and {view.byte_length} bytes; its "
+                f"manifest says {spec.dtype}{list(spec.shape)}. The artifact is not whole"
+            )
