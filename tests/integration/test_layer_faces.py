@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -59,18 +60,23 @@ CASES = {
 }
 
 
+FOLDER: list[Path] = []
+
+
 @pytest.fixture(scope="module", autouse=True)
 def shared(tmp_path_factory):
     """A folder in which the processes of one run of pytest find each other's artifacts."""
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    built.folder = root / "layer_faces"
-    built.folder.mkdir(exist_ok=True)
+    FOLDER.append(root / "layer_faces")
+    FOLDER[0].mkdir(exist_ok=True)
+    yield
+    FOLDER.clear()
 
 
 def built(case):
     """The artifact, compiled by the first process that needs it."""
-    path = built.folder / f"{case}.riree"
+    path = FOLDER[0] / f"{case}.riree"
     with open(path.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():

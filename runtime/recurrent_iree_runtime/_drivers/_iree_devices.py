@@ -24,8 +24,9 @@ from ._iree_errors import IREE_ERRORS, mapped
 class Opened:
     """A device object that can be referred to weakly; who holds it keeps the device open."""
 
-    def __init__(self, device: Any) -> None:
+    def __init__(self, driver: Any, device: Any) -> None:
         self.device = device
+        self._driver = driver  # last, so that it is freed after its device
 
 
 _lock = threading.Lock()
@@ -34,6 +35,7 @@ _kept: list[Opened] = []
 _lost: list[Opened] = []  # kept: IREE crashes if buffers of a device outlive the device object
 _left_behind: set[str] = set()
 _instance: Any = None
+_forked = False
 
 
 def vm_instance() -> Any:
@@ -43,6 +45,15 @@ def vm_instance() -> Any:
         if _instance is None:
             _instance = ireert.VmInstance()
         return _instance
+
+
+def _driver(uri: str) -> Any:
+    """IREE's driver of that URI: the one of the process, or a new one in a forked child.
+
+    The devices of a driver share an allocator, and a thread of the parent that was allocating at
+    the moment of the fork left its mutex locked in the child for ever.
+    """
+    return (binding.create_hal_driver if _forked else binding.get_cached_hal_driver)(uri)
 
 
 def open_device(uri: str) -> Opened:
@@ -56,7 +67,8 @@ def open_device(uri: str) -> Opened:
         opened = _devices.get(uri)
         if opened is None:
             try:
-                opened = Opened(ireert.get_driver(uri).create_device_by_uri(uri))
+                driver = _driver(uri)
+                opened = Opened(driver, driver.create_device_by_uri(uri))
             except IREE_ERRORS as error:
                 raise mapped(error, f"opening the device {uri!r}") from error
             _devices[uri] = opened
@@ -76,7 +88,7 @@ def forget_device(uri: str) -> None:
 def list_devices(driver: str) -> list[dict[str, Any]]:
     """What the driver sees, each with `path` and `name`; raises `DriverMissingError`."""
     try:
-        return list(ireert.get_driver(driver).query_available_devices())
+        return list(_driver(driver).query_available_devices())
     except IREE_ERRORS as error:
         raise mapped(error, f"asking the driver {driver!r} for its devices") from error
 
@@ -88,8 +100,10 @@ def survives_fork(uri: str) -> bool:
 
 def _after_fork() -> None:
     """In a forked child: leave the parent's devices alone, and open new ones on demand."""
-    global _lock
-    _lock = threading.Lock()
+    global _lock, _instance, _forked
+    _lock, _forked = threading.Lock(), True
+    leak(_instance)
+    _instance = None
     if _devices or _lost:
         binding.disable_leak_checker()
     for opened in (*_devices.values(), *_lost):
