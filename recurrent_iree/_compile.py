@@ -31,6 +31,7 @@ def lower(
     name: str | None = None,
     chunks: Sequence[int] | None = None,
     xla: bool = True,
+    weights: str = "f32",
     **keyword_specs: Any,
 ) -> Lowered:
     """Capture a program and lower it to StableHLO, without compiling it.
@@ -40,7 +41,9 @@ def lower(
     Returns:
         The lowered program: ``.text()`` is StableHLO, ``.report()`` says what was captured.
     """
-    return capture(program, specs, keyword_specs, name=name, chunks=chunks, xla=xla)
+    return capture(
+        program, specs, keyword_specs, name=name, chunks=chunks, xla=xla, weights=weights
+    )
 
 
 def compile(
@@ -49,6 +52,7 @@ def compile(
     targets: Sequence[str] = ("cpu",),
     name: str | None = None,
     chunks: Sequence[int] | None = None,
+    weights: Literal["f32", "bf16", "int8"] = "f32",
     metadata: Mapping[str, str] | None = None,
     fallback: Literal["loop", "error"] | None = None,
     options: BuildOptions | None = None,
@@ -66,6 +70,9 @@ def compile(
             ``"vmvx"``, ``"xla"``, …
         name: what the artifact is called; by default the name of the function or layer.
         chunks: the lengths of the pieces in which sequences of any length are run.
+        weights: how the matrices of products are stored: ``"f32"``, ``"bf16"`` (rounded to half
+            the bytes) or ``"int8"`` (a quarter, with a scale for each output channel). Sums stay
+            in float32. What the rounding does to the outputs is in ``artifact.report()``.
         metadata: free text to store in the artifact.
         fallback: what becomes of a recurrence that cannot be one kernel on a target: ``"loop"``
             runs it as a loop in a safe form, and the report names the operation and the reason;
@@ -99,7 +106,9 @@ def compile(
     if fallback is not None:
         options = replace(options, plan=replace(options.plan, fallback=fallback))
     wants_xla = any(target.split(":")[0] == "xla" for target in targets)
-    lowered = capture(program, specs, keyword_specs, name=name, chunks=chunks, xla=wants_xla)
+    lowered = capture(
+        program, specs, keyword_specs, name=name, chunks=chunks, xla=wants_xla, weights=weights
+    )
     return build(
         _compiler_program(lowered, metadata or {}),
         list(targets),
@@ -129,11 +138,15 @@ def _compiler_program(lowered: Lowered, metadata: Mapping[str, str]) -> Program:
 
 
 def _metadata(lowered: Lowered, given: Mapping[str, str]) -> dict[str, str]:
-    if lowered.layer is None:
-        return dict(given)
-    if "layer" in given:
-        raise ArgumentError('compile: metadata has the key "layer", which describes the layer')
-    return {**given, "layer": json.dumps(lowered.layer, sort_keys=True)}
+    own = {}
+    if lowered.layer is not None:
+        own["layer"] = json.dumps(lowered.layer, sort_keys=True)
+    if lowered.stored.layout.weights:
+        own["storage"] = lowered.stored.metadata()
+    for key in own:
+        if key in given:
+            raise ArgumentError(f'compile: metadata has the key "{key}", which describes the {key}')
+    return {**given, **own}
 
 
 def _source(function: LoweredFunction) -> FunctionSource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from recurrent_iree_runtime import ArgumentError, CompileError, Function, UnsupportedError
@@ -40,8 +41,9 @@ def link(program: Program, abi: Mapping[str, str]) -> Module:
                 source = _read(program, function, context)
                 _check(source, function.symbol, weights, signature)
                 sources.append(source)
-                lines.append(_declaration(function.symbol, weights, signature))
-                lines.append(_wrapper(function.symbol, weights, signature))
+                taken = _take_wide(source, function.symbol, weights)
+                lines.append(_declaration(function.symbol, taken, signature))
+                lines.append(_wrapper(function.symbol, taken, signature))
         frame = ir.Module.parse("\n".join(lines), context)
         for op in [op.operation for op in frame.body.operations]:
             if op.name != "func.func" or op.regions[0].blocks:
@@ -82,6 +84,37 @@ def _read(program: Program, function: Function, context: Any) -> Module:
             if attribute in op.attributes:
                 del op.attributes[attribute]
     return source
+
+
+def _take_wide(source: Module, symbol: str, weights: list[Value]) -> list[Value]:
+    """The weights as the main function takes them, after it was changed to take some as they come.
+
+    A weight that is wider at the edge, and that the function only widens to the very same type,
+    would be narrowed first, which some targets cannot compile.
+    """
+    main = next(
+        f.operation for f in source.body.operations if _symbol(f.operation) == f"{symbol}$.main"
+    )
+    arguments, taken = list(main.regions[0].blocks[0].arguments), []
+    for argument, weight in zip(arguments, weights, strict=False):
+        users = [use.owner.operation for use in argument.uses]
+        same = all(
+            user.name == "stablehlo.convert" and str(user.results[0].type) == weight.edge
+            for user in users
+        )
+        if weight.edge == weight.inner or not same:
+            taken.append(weight)
+            continue
+        argument.set_type(ir.Type.parse(weight.edge, source.context))
+        for user in users:
+            user.results[0].replace_all_uses_with(argument)
+            user.erase()
+        taken.append(replace(weight, inner=weight.edge))
+    old = ir.FunctionType(ir.TypeAttr(main.attributes["function_type"]).value)
+    with source.context:
+        new = ir.FunctionType.get([a.type for a in arguments], old.results)
+        main.attributes["function_type"] = ir.TypeAttr.get(new)
+    return taken
 
 
 def _check(source: Module, symbol: str, weights: list[Value], signature: Signature) -> None:

@@ -28,6 +28,7 @@ from ._lower import (
 )
 from ._program import Program, Trace
 from ._scan import describe_scan
+from ._storage import StoredWeights, check_kind, store
 from ._streaming import Streaming, find_streaming
 from ._tree import tree_json
 
@@ -66,7 +67,7 @@ class Lowered:
         dims: the sizes of each named dim, ``None`` for any.
         entries: the ways to call the program.
         states: the arrays that a stream carries; empty if it carries none.
-        weights: the arrays of the program by name.
+        stored: the weights of the program, as its functions take them.
         goldens: inputs and the outputs that XLA gives for them.
         streaming: empty if the program can be streamed, else the reason why it cannot.
         loops: what was found of each loop of the first function, as JSON.
@@ -78,7 +79,7 @@ class Lowered:
     dims: dict[str, tuple[int, ...] | None]
     entries: list[LoweredEntry]
     states: list[Array]
-    weights: dict[str, np.ndarray]
+    stored: StoredWeights
     goldens: list[GoldenCase]
     streaming: str
     loops: list[dict[str, Any]]
@@ -100,8 +101,14 @@ class Lowered:
             "streaming": self.streaming or "yes",
             "loops": self.loops,
             "states": [f"{s.name}: {s.dtype}{list(s.shape)}" for s in self.states],
-            "weights": {name: list(value.shape) for name, value in self.weights.items()},
+            "weights": {name: list(value.shape) for name, value in self.stored.seen().items()},
+            **({} if self.stored.kind == "f32" else {"storage": self.stored.report()}),
         }
+
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """The arrays by name, as its functions take them."""
+        return self.stored.arrays
 
 
 def capture(
@@ -112,8 +119,10 @@ def capture(
     name: str | None = None,
     chunks: Sequence[int] | None = None,
     xla: bool = True,
+    weights: str = "f32",
 ) -> Lowered:
     """Trace `function` for every choice of sizes and lower it; see `recurrent_iree.compile`."""
+    kind = check_kind(weights)
     program = sort_arguments(function, args, kwargs)
     name = str(name or getattr(function, "name", "") or getattr(function, "__name__", "program"))
     lengths = _chunk_lengths(program, chunks)
@@ -126,8 +135,9 @@ def capture(
     if pieces:
         states, stream_entries = _stream_entries(program, streaming, pieces)
         entries.extend(stream_entries)
+    stored = store(kind, [piece.trace for piece in [*whole, *pieces]], program.weights)
     for piece in [*whole, *pieces]:
-        lowered = lower_piece(piece, program.weights, xla=xla)
+        lowered = lower_piece(piece, stored, xla=xla)
         entry = next(e for e in entries if e.name == piece.entry)
         entry.functions.append(lowered)
     return Lowered(
@@ -136,8 +146,8 @@ def capture(
         dims=program.dims,
         entries=entries,
         states=states,
-        weights=program.weights,
-        goldens=_goldens(program, default, lengths, streams=bool(pieces)),
+        stored=stored,
+        goldens=_goldens(program, stored, default, lengths, streams=bool(pieces)),
         streaming=streaming.reason,
         loops=[describe_scan(eqn) for eqn in [*whole, *pieces][0].trace.scans],
         layer=describe_layer(program, streaming),
@@ -145,11 +155,16 @@ def capture(
 
 
 def _goldens(
-    program: Program, entry: str, lengths: tuple[int, ...], *, streams: bool
+    program: Program,
+    stored: StoredWeights,
+    entry: str,
+    lengths: tuple[int, ...],
+    *,
+    streams: bool,
 ) -> list[GoldenCase]:
     if _in_chunks(program):
-        return golden_cases(program, entry, lengths, ())
-    return golden_cases(program, entry, (), lengths if streams else ())
+        return golden_cases(program, stored, entry, lengths, ())
+    return golden_cases(program, stored, entry, (), lengths if streams else ())
 
 
 def _chunk_lengths(program: Program, chunks: Sequence[int] | None) -> tuple[int, ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import numpy as np
 
 from ._program import Program
+from ._storage import StoredWeights, output_loss
 from ._streaming import quick_jit, random_inputs, tolerance
 
 SIZES_OF_ANY = (1, 2, 5)
@@ -28,12 +29,18 @@ class GoldenCase:
 
 
 def golden_cases(
-    program: Program, entry: str, chunks: Sequence[int], steps: Sequence[int]
+    program: Program,
+    stored: StoredWeights,
+    entry: str,
+    chunks: Sequence[int],
+    steps: Sequence[int],
 ) -> list[GoldenCase]:
     """Cases that reach every compiled function.
 
     Args:
         program: the program.
+        stored: its weights; where they are rounded, so are those that make the expected outputs,
+            and it is told what that changes.
         entry: its default entry.
         chunks: lengths of the pieces in which the default entry runs; empty if it is one function.
         steps: lengths of the functions of the entry ``chunk`` that ``entry`` does not reach.
@@ -41,7 +48,10 @@ def golden_cases(
     cases = [(entry, sizes) for sizes in _all_sizes(program, chunks)]
     cases += [("chunk", sizes) for step in steps for sizes in program.sizes(time=step)]
     call = quick_jit(lambda weights, inputs: jax.tree.leaves(program.call(weights, inputs)))
-    return [_case(program, call, name, sizes, seed) for name, sizes in cases for seed in (0, 1)]
+    made = [_case(program, call, name, sizes, seed) for name, sizes in cases for seed in (0, 1)]
+    if not stored.layout.weights:
+        return made
+    return [_with_rounded_weights(program, stored, case) for case in made]
 
 
 def _case(
@@ -50,6 +60,19 @@ def _case(
     inputs = random_inputs(program, sizes, seed)
     outputs = [np.asarray(value) for value in call(program.weights, inputs)]
     return GoldenCase(entry, sizes, inputs, outputs, *_loosest(outputs))
+
+
+def _with_rounded_weights(program: Program, stored: StoredWeights, case: GoldenCase) -> GoldenCase:
+    """`case` with the outputs of the rounded weights; their distance goes to `stored.loss`."""
+    trace, weights = program.trace(case.dims), stored.seen()
+    bound = trace.bind(weights)
+    arguments = [*(weights[name] for name in trace.weight_names), *case.inputs]
+    run = quick_jit(lambda consts, args: jax.core.eval_jaxpr(bound.jaxpr, consts, *args))
+    outputs = [np.asarray(value) for value in run(bound.consts, arguments)]
+    call = {"entry": case.entry, **case.dims}
+    for number, (exact, rounded) in enumerate(zip(case.outputs, outputs, strict=True)):
+        stored.loss.append(output_loss(f"output{number}", exact, rounded, call))
+    return replace(case, outputs=outputs)
 
 
 def _all_sizes(program: Program, chunks: Sequence[int]) -> list[dict[str, int]]:

@@ -18,6 +18,7 @@ from recurrent_iree_runtime import UnsupportedError
 
 from ._cost import estimate
 from ._program import Program, Trace
+from ._storage import StoredWeights
 from ._streaming import Streaming, initial_states, run_piece
 
 XLA_PLATFORMS = ("cpu", "cuda", "tpu")
@@ -119,25 +120,25 @@ def _args(trace: Trace, weights: Any, inputs: list[Any]) -> list[Any]:
     return [*(weights[name] for name in trace.weight_names), *inputs]
 
 
-def lower_piece(piece: Piece, weights: dict[str, np.ndarray], *, xla: bool) -> LoweredFunction:
-    """Lower `piece`; every array of `weights` is an argument, in order.
+def lower_piece(piece: Piece, stored: StoredWeights, *, xla: bool) -> LoweredFunction:
+    """Lower `piece`; every stored array is an argument, in order.
 
     With `xla` the function is also exported for XLA on CPU, CUDA and TPU.
     """
-    names = list(weights)
+    names = list(stored.arrays)
     sources: list[tuple[int | None, ...]] = []
 
     first_state = len(names) + len(piece.inputs)
 
     def run(marked: bool, *values: Any) -> list[Any]:
-        given = dict(zip(names, values, strict=False))
+        given = stored.widen(dict(zip(names, values, strict=False)))
         inputs, states = list(values[len(names) : first_state]), list(values[first_state:])
         outputs, after = piece.compute(given, inputs, states, marked)
         sources.append(tuple(_source(out, inputs) for out in outputs))
         computed = [o for o, s in zip(outputs, sources[-1], strict=True) if s is None]
         return [_fresh(value, values) for value in [*computed, *after]]
 
-    weight_avals = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in weights.values()]
+    weight_avals = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in stored.arrays.values()]
     jitted = jax.jit(run, keep_unused=True, static_argnums=0)
     arguments = (*weight_avals, *piece.inputs, *piece.states)
     with _without_source_paths():

@@ -38,6 +38,13 @@ from ._load import error_text, load_program, parse_spec
     type=click.Path(path_type=Path, dir_okay=False),
     help="The file to write; default: NAME.riree.",
 )
+@click.option(
+    "--weights",
+    type=click.Choice(["f32", "bf16", "int8"]),
+    default="f32",
+    show_default=True,
+    help="How the matrices of products are stored.",
+)
 @click.option("--name", help="The name of the program; default: the name in PROGRAM.")
 @click.option(
     "--fallback",
@@ -53,6 +60,7 @@ def compile_command(
     specs: tuple[str, ...],
     targets: tuple[str, ...],
     output: Path | None,
+    weights: Literal["f32", "bf16", "int8"],
     name: str | None,
     fallback: Literal["loop", "error"],
     quiet: bool,
@@ -80,6 +88,7 @@ def compile_command(
                 targets=targets,
                 name=name,
                 fallback=fallback,
+                weights=weights,
                 progress=bars.show,
             )
         except RecurrentIreeError:

@@ -10,6 +10,7 @@ from ._container import Container, FilePath, read_container
 from ._errors import ArgumentTypeError, ArtifactError, IntegrityError
 from ._manifest import LARGEST_MANIFEST, Manifest, digest
 from ._safetensors import check_arrays, read_safetensors
+from ._storage import pack_weights, read_storage, unpack
 from ._zip_layout import FIRST, SIGNATURE
 
 Weights = Mapping[str, np.ndarray]
@@ -37,6 +38,7 @@ which is no entry
             self._changed("manifest.json")
         self.digest = digest(text)
         self.manifest = Manifest.from_json(bytes(text))
+        self.storage = read_storage(self.manifest)
         self.signature = self._signature()
         self._check_table()
 
@@ -89,7 +91,7 @@ which is no entry
             self.read_member(name)
 
     def weights(self) -> Weights:
-        """The arrays of `weights.safetensors`, read-only, checked against the manifest."""
+        """The arrays of `weights.safetensors` as they are stored, read-only, checked."""
         if self._weights is None:
             found = self._arrays("weights.safetensors") if self.manifest.weights else {}
             self._weights = self._in_order(found, f"{self.source}: weights.safetensors")
@@ -105,7 +107,7 @@ which is no entry
         return read_safetensors(self.read_member(name), f"{self.source}: {name}")
 
     def own_weights(self, weights: FilePath | Weights | None) -> Weights:
-        """The user's weights after a check of names, shapes and dtypes; else the artifact's.
+        """The user's weights as they are stored, after a check; else the artifact's.
 
         Raises `ArtifactError` for weights that do not fit the program.
         """
@@ -126,7 +128,11 @@ which is no entry
                 f"weights is a {type(weights).__name__}; expected the path of a .safetensors file "
                 "or a dict of arrays by name"
             )
-        return self._in_order(weights, source)
+        return self._in_order(pack_weights(self.storage, weights, source), source)
+
+    def unpacked(self, weights: Weights) -> Weights:
+        """Stored weights as callers see them: float32, whatever the file holds."""
+        return unpack(self.storage, weights) if self.storage.weights else weights
 
     def _in_order(self, weights: Weights, source: str) -> Weights:
         """`weights`, checked, in the order of the manifest: functions of XLA take them so."""

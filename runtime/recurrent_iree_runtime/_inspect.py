@@ -7,6 +7,7 @@ from ._artifact import ArtifactFile
 from ._coerce import shape_text
 from ._manifest import Entry, Leaf, Manifest
 from ._signing import signatures_of
+from ._storage import KEY as STORAGE
 from ._text import Node, size_text
 from ._tree import leaf_paths
 
@@ -36,7 +37,7 @@ def inspect_tree(artifact: ArtifactFile) -> Node:
         states = root.add("states, on the device between steps")
         for slot in manifest.states:
             states.add(leaf_text(slot))
-    _add_weights(root, manifest)
+    _add_weights(root, artifact)
     _add_modules(root, artifact)
     if manifest.goldens:
         goldens = root.add("golden calls")
@@ -60,7 +61,8 @@ def _add_versions(root: Node, manifest: Manifest) -> None:
         if pairs:
             node = root.add(title)
             for key, value in sorted(pairs.items()):
-                node.add(f"{key}: {value}")
+                if pairs is not manifest.metadata or key != STORAGE:
+                    node.add(f"{key}: {value}")
     if manifest.dims:
         node = root.add("dims")
         for dim in manifest.dims:
@@ -85,11 +87,39 @@ def _add_entry(parent: Node, entry: Entry) -> None:
         node.add(f"@{function.symbol}({sizes})" + (f"  {cost}" if cost else ""))
 
 
-def _add_weights(root: Node, manifest: Manifest) -> None:
+def _add_weights(root: Node, artifact: ArtifactFile) -> None:
+    manifest, storage = artifact.manifest, artifact.storage.weights
     if manifest.weights:
         node = root.add(f"weights  ({len(manifest.weights)} arrays)")
+        scales = {stored.scale: name for name, stored in storage.items()}
         for weight in manifest.weights:
-            node.add(f"{weight.name}: {weight.dtype}{shape_text(weight.shape)}")
+            line = node.add(f"{weight.name}: {weight.dtype}{shape_text(weight.shape)}")
+            if weight.name in storage:
+                line.label += f"  (callers see {storage[weight.name].dtype})"
+            elif weight.name in scales:
+                line.label += f"  (the scales of {scales[weight.name]})"
+        if storage:
+            _add_loss(node, artifact)
+
+
+def _add_loss(node: Node, artifact: ArtifactFile) -> None:
+    """What rounding the weights did to the outputs, as it was measured when the file was made."""
+    if "report.json" not in artifact.members:
+        return
+    try:
+        report = json.loads(bytes(artifact.read_member("report.json")))["program"]["storage"]
+        lines = [f"{name} is kept: {why}" for name, why in report["kept"].items()]
+        lines.append(f"{report['bytes']} B instead of {report['bytes in float32']} B in float32")
+        lines += [", ".join(f"{k} {_short(v)}" for k, v in row.items()) for row in report["loss"]]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return
+    loss = node.add(f"stored as {_short(report.get('asked'))}, measured against float32")
+    for line in lines:
+        loss.add(line)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _add_modules(root: Node, artifact: ArtifactFile) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from ._dtypes import dtype_of
 from ._errors import ArgumentError
 from ._layer_facts import LayerFacts
+from ._storage import seen
 
 if TYPE_CHECKING:
     from ._model import Model
@@ -46,7 +47,7 @@ class LayerWeights:
     @property
     def weights(self) -> list[LayerWeight]:
         """All weights."""
-        shapes = {w.name: (w.shape, w.dtype) for w in self.model.manifest.weights}
+        shapes = seen(self.model.manifest, self.model.artifact.storage)
         return [LayerWeight(self, name, *shapes[name]) for name in self._facts.weights]
 
     variables = weights
@@ -84,7 +85,7 @@ class LayerWeights:
                     f"of shape {tuple(np.shape(value))}."
                 )
             checked[name] = np.asarray(value).astype(known[name].dtype)
-        self.model.set_weights({**self.model.current_weights, **checked})
+        self.model.set_weights({**self.model.stored_weights, **checked})
 
     def count_params(self) -> int:
         """The number of scalars in the weights."""

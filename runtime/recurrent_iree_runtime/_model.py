@@ -185,18 +185,24 @@ class Model:
 
     @property
     def current_weights(self) -> Weights:
-        """The weights by name; do not write to them."""
+        """The weights by name, in float32 where they are stored in less; do not write to them."""
+        return self.artifact.unpacked(self._weights)
+
+    @property
+    def stored_weights(self) -> Weights:
+        """The weights by name as they are on the device; do not write to them."""
         return self._weights
 
     def get_weights(self) -> dict[str, np.ndarray]:
         """Copies of the weights by name."""
-        return {name: np.array(array) for name, array in self._weights.items()}
+        return {name: np.array(array) for name, array in self.current_weights.items()}
 
     def set_weights(self, weights: FilePath | Weights) -> None:
         """Replace the weights, as a `.safetensors` file or a dict of arrays; nothing is recompiled.
 
         Names, shapes and dtypes must be those of the artifact, else `ArtifactError` is raised and
-        nothing changes. Calls that run now end with the old weights, sessions keep their states.
+        nothing changes. What the artifact stores in bfloat16 or int8 is given in float32. Calls
+        that run now end with the old weights, sessions keep their states.
         """
         arrays = self.artifact.own_weights(weights)
         with self._replacing:

@@ -8,6 +8,7 @@ kernel in the place of the composite. The way through this package:
     _sums       products with a vector become reductions
     _slices     each gate gets a product of its own
     _batch      which axis is the batch
+    _narrow     which weights are stored in fewer bits, and can be packed so
     _stages     which values are stored, which loop computes them
     _tiles      lanes, rows and registers of each loop, from what is known of the machine
     _kernel     the body, by _evaluate (element-wise), _products and _reductions
@@ -22,3 +23,4 @@ from ._fuse import (
     try_fuse as try_fuse,
 )
 from ._machine import Machine as Machine, known_machine as known_machine
+from ._narrow import Narrow as Narrow, narrow_of as narrow_of

@@ -7,6 +7,7 @@ from typing import Any
 
 from ._executable import Executable
 from ._kernel import Kernel, Made, aligned
+from ._narrow import STORED
 from ._stages import Loop
 
 
@@ -23,6 +24,7 @@ class StagePlan:
         lanes, rows: the tile.
         reason: why this tile.
         packed_bytes: weights that it streams in one step.
+        packed_as: the element types of these weights in memory.
     """
 
     level: int
@@ -35,6 +37,7 @@ class StagePlan:
     rows: int
     reason: str
     packed_bytes: int
+    packed_as: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class KernelPlan:
         buffers: memory of one workgroup in bytes, by name.
         outside: operations moved out of the loop.
         memory: where the memory of a workgroup is.
+        stored: how weights that are stored in fewer bits are read; empty if there are none.
     """
 
     steps: int
@@ -59,6 +63,7 @@ class KernelPlan:
     buffers: dict[str, int]
     outside: int
     memory: str
+    stored: str
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON."""
@@ -91,7 +96,9 @@ def _stage_lines(number: int, stage: StagePlan) -> list[str]:
         f"  tile: {stage.lanes or 1} lanes x {stage.rows} rows; {stage.reason}",
     ]
     if stage.packed_bytes:
-        lines.append(f"  streams {stage.packed_bytes} B of packed weights")
+        small = [dtype for dtype in stage.packed_as if dtype in STORED]
+        how = f", stored as {' and '.join(small)}" if small else ""
+        lines.append(f"  streams {stage.packed_bytes} B of packed weights{how}")
     lines.extend(f"  stores {name}: {reason}" for name, reason in stage.stores.items())
     return lines
 
@@ -108,7 +115,26 @@ def explain(kernel: Kernel, executable: Executable) -> KernelPlan:
         buffers={b.name[1:]: aligned(b) for b in kernel.own},
         outside=len(kernel.cell.outside),
         memory="on the stack" if executable.on_stack else "in a transient buffer",
+        stored=_stored(kernel, executable),
     )
+
+
+def _stored(kernel: Kernel, executable: Executable) -> str:
+    sizes: dict[str, int] = {}
+    for pack in kernel.packs:
+        if pack.source == "codes":
+            kind = pack.buffer.storage
+            sizes[kind] = sizes.get(kind, 0) + aligned(pack.buffer)
+    parts = [f"{size} B are read as {kind}" for kind, size in sizes.items()]
+    wide = {g.value for p in kernel.packs if p.source == "const" for g in p.gates}
+    wide |= {part.value for binding in executable.consts for part in binding.parts}
+    count = len(wide & set(kernel.narrow))
+    if count:
+        parts.append(
+            f"{count} are widened to f32 before the loop, because they are not read along the "
+            "lanes of a product, or have a scale along the axis that is summed"
+        )
+    return "; ".join(parts)
 
 
 def _stage(kernel: Kernel, made: Made) -> StagePlan:
@@ -126,6 +152,7 @@ def _stage(kernel: Kernel, made: Made) -> StagePlan:
         rows=made.tile.rows,
         reason=made.tile.reason,
         packed_bytes=sum(aligned(p.buffer) for p in made.packs),
+        packed_as=tuple(sorted({p.buffer.storage for p in made.packs})),
     )
 
 

@@ -14,6 +14,7 @@ from ._invariant import hoist
 from ._ir import Cell, Op, Refused, Value
 from ._kernel import Kernel
 from ._machine import Machine
+from ._narrow import Narrow, build, narrow_weights
 from ._parse import parse_recurrence
 from ._slices import push_slices
 from ._stages import Stages
@@ -77,7 +78,8 @@ def try_fuse(
             vector_products_to_sums(cell)
             push_slices(cell)
             stages = Stages(cell, find_batch(cell))
-            executable = _executable(cell, stages, machine, name)
+            narrow = narrow_weights(composite, cell)
+            executable = _executable(cell, stages, machine, name, narrow)
         except Refused as refused:
             return Refusal(refused.op, refused.reason)
         kernel = executable.kernel
@@ -86,14 +88,16 @@ def try_fuse(
         return FusedKernel(name, executable.text, wrapper.text, plan, cell, wrapper)
 
 
-def _executable(cell: Cell, stages: Stages, machine: Machine, name: str) -> Executable:
-    kernel = Kernel(cell, stages, machine)
+def _executable(
+    cell: Cell, stages: Stages, machine: Machine, name: str, narrow: dict[Value, Narrow]
+) -> Executable:
+    kernel = Kernel(cell, stages, machine, None, narrow)
     if len(kernel.w.lines) > LARGEST_KERNEL:
         raise Refused("recurrent_iree.cell", f"a kernel of {len(kernel.w.lines)} lines")
     executable = Executable(kernel, name)
     if executable.bindings > MOST_BINDINGS:
         direct = {part.value for b in executable.consts for part in b.parts}
-        executable = Executable(Kernel(cell, stages, machine, direct), name)
+        executable = Executable(Kernel(cell, stages, machine, direct, narrow), name)
     if executable.bindings > MOST_BINDINGS:
         raise Refused("recurrent_iree.cell", f"{executable.bindings} buffers; IREE allows 32")
     return executable
@@ -142,13 +146,18 @@ def _clone(op: Op, before: Any, operands: list[Any]) -> Any:
 def _call(composite: Any, kernel: FusedKernel, values: dict[Value, Any]) -> list[Any]:
     """The call of the wrapper: ``((role, number), value)`` for each result."""
     wrapper, cell = kernel.takes, kernel.cell
-    taken = [*wrapper.fixed, *(cell.carry[n] for n in wrapper.carries), *cell.xs]
+    narrow = wrapper.executable.kernel.narrow
+    fixed = [
+        values[v] if source == "const" else build(narrow[v], source, values, composite)
+        for source, v in wrapper.fixed
+    ]
+    taken = [values[v] for v in (*(cell.carry[n] for n in wrapper.carries), *cell.xs)]
     count = len(cell.carry)
     types = [composite.results[n if r == "last" else count + n].type for r, n in wrapper.order]
     call = ir.Operation.create(
         "func.call",
         results=types,
-        operands=[values[v] for v in taken],
+        operands=[*fixed, *taken],
         attributes={"callee": ir.FlatSymbolRefAttr.get(wrapper.name)},
         ip=ir.InsertionPoint(composite),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ._buffers import Binding, Buffer, index_of, inside, join, outside
@@ -14,6 +14,7 @@ from ._index import Affine, variable
 from ._invariant import passed_through
 from ._ir import Cell, Value
 from ._machine import Machine
+from ._narrow import Narrow
 from ._packing import Pack, Packer
 from ._products import Products
 from ._reductions import Reduction
@@ -38,9 +39,15 @@ class Kernel:
     """Emits the body of the kernel for `cell`; afterwards its parts are there to be read."""
 
     def __init__(
-        self, cell: Cell, stages: Stages, machine: Machine, join_consts: set[Value] | None = None
+        self,
+        cell: Cell,
+        stages: Stages,
+        machine: Machine,
+        join_consts: set[Value] | None = None,
+        narrow: Mapping[Value, Narrow] | None = None,
     ) -> None:
         self.cell = cell
+        self.narrow = narrow or {}
         self.join_consts = join_consts
         self.stages = stages
         self.machine = machine
@@ -215,7 +222,7 @@ class Kernel:
             self._map(loop, tile)
 
     def _map(self, loop: Loop, tile: Tile) -> None:
-        packer = Packer(self.packs, self.machine.lanes(32))
+        packer = Packer(self.packs, self.machine.lanes(32), self.narrow)
 
         def body(ev: Evaluator, lanes: list[Affine]) -> None:
             wanted = ev.collect(lambda: self._ask(ev, loop, lanes))

@@ -7,13 +7,15 @@ each segment of the lanes, all in one flat tensor.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from ._buffers import Buffer
 from ._carried import Segment
 from ._index import Affine
 from ._ir import Value, row_major
+from ._narrow import Narrow, Side
 
 if TYPE_CHECKING:
     from ._stages import Stages
@@ -40,6 +42,7 @@ class Pack:
         outer: (loop axis, size) of the outer axes, in order.
         contract: sizes of the contracted axes.
         gates: what lies side by side.
+        source: the weights themselves, or the stored numbers or the scales that they are made of.
         parts: segments of the lanes and where each begins.
     """
 
@@ -47,6 +50,7 @@ class Pack:
     contract: tuple[int, ...]
     gates: tuple[Gate, ...]
     buffer: Buffer
+    source: Literal["const"] | Side = "const"
     parts: list[tuple[Segment, int]] = field(default_factory=list)
 
     def reserve(self, segments: list[Segment]) -> None:
@@ -69,6 +73,7 @@ class Packed:
     side: int
     base: Affine
     steps: tuple[int, ...]
+    scale: Packed | None = None
 
     def at(self, inner: list[Affine]) -> Affine:
         total = self.base
@@ -80,9 +85,12 @@ class Packed:
 class Packer:
     """Plans the packs of one loop; the same products of another row block find the same pack."""
 
-    def __init__(self, packs: list[Pack], lanes: int) -> None:
+    def __init__(
+        self, packs: list[Pack], lanes: int, narrow: Mapping[Value, Narrow] | None = None
+    ) -> None:
         self.packs = packs
         self.lanes = lanes
+        self.narrow = narrow or {}
         self.mine: dict[Any, Pack] = {}
         self.segment = Segment(0, 1, 1)
         self.tile = Affine()
@@ -97,20 +105,31 @@ class Packer:
         for number, entry in enumerate(found):
             if entry is not None:
                 outer = tuple(sorted({n for kind, n in entry[1].axes if kind == "loop"}))
-                groups.setdefault((outer, entry[1].value.dtype), []).append(number)
+                groups.setdefault((outer, *self._stored(entry[1])), []).append(number)
         result: list[Packed | None] = [None] * len(terms)
-        for (outer, _), members in groups.items():
+        for (outer, dtype, scaled), members in groups.items():
             gates = tuple(
                 sorted(
                     dict.fromkeys(found[m][1] for m in members),  # pyright: ignore
                     key=lambda gate: (gate.value.name, gate.starts),
                 )
             )
-            pack = self._pack(outer, sizes, gates)
+            pack = self._pack(outer, sizes, gates, dtype)
+            scales = self._scales(outer, gates) if scaled else None
             for m in members:
                 side, gate, names = found[m]  # pyright: ignore
-                result[m] = self._locate(pack, side, gates.index(gate), names)
+                number = gates.index(gate)
+                scale = self._locate(scales, side, number, names) if scales else None
+                result[m] = replace(self._locate(pack, side, number, names), scale=scale)
         return result
+
+    def _stored(self, gate: Gate) -> tuple[str, bool]:
+        """The element type in which a weight is packed, and whether it has a scale."""
+        narrow = self.narrow.get(gate.value)
+        summed = [n for n, (kind, _) in enumerate(gate.axes) if kind == "contract"]
+        if narrow is None or not narrow.scale_is_fixed_along(summed):
+            return gate.value.dtype, False
+        return narrow.dtype, narrow.varies is not None
 
     def _gate(self, stages: Stages, term: Any) -> tuple[int, Gate, dict[int, str]] | None:
         for side in (0, 1):
@@ -147,15 +166,32 @@ class Packer:
             return ("contract", int(name[1:]), "")
         return ("loop", self.axes[name], name) if name in self.axes else None
 
+    def _scales(self, outer: tuple[int, ...], gates: tuple[Gate, ...]) -> Pack:
+        """One number for each channel: those at the start of the contracted axes."""
+        fixed = []
+        for gate in gates:
+            summed = [kind == "contract" for kind, _ in gate.axes]
+            axes = tuple(("fixed", 0) if s else a for a, s in zip(gate.axes, summed, strict=True))
+            starts = tuple(0 if s else n for n, s in zip(gate.starts, summed, strict=True))
+            fixed.append(Gate(gate.value, axes, starts))
+        return self._pack(outer, (), tuple(fixed), "f32", "scale")
+
     def _pack(
-        self, outer: tuple[int, ...], sizes: tuple[int, ...], gates: tuple[Gate, ...]
+        self,
+        outer: tuple[int, ...],
+        sizes: tuple[int, ...],
+        gates: tuple[Gate, ...],
+        dtype: str,
+        source: Literal["const"] | Side = "const",
     ) -> Pack:
-        key = (outer, sizes, gates)
+        key = (outer, sizes, gates, source)
         if key not in self.mine:
             value = gates[0].value
+            if dtype != value.dtype:
+                value, source = replace(value, dtype=dtype), "codes"
             buffer = Buffer(value, "packed", len(self.packs), 0, (), None, False, 0)
             buffer.name = f"%pack{len(self.packs)}"
-            pack = Pack(tuple((n, self.sizes[n]) for n in outer), sizes, gates, buffer)
+            pack = Pack(tuple((n, self.sizes[n]) for n in outer), sizes, gates, buffer, source)
             pack.reserve(self.segments)
             self.mine[key] = pack
             self.packs.append(pack)

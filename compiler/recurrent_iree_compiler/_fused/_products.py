@@ -99,9 +99,17 @@ class Products:
             return carried.after
 
         results = nest(0, [], zeros)
-        for term, count in zip(terms, counts, strict=True):
+        for term, count, pack in zip(terms, counts, packs, strict=True):
             names, results = results[:count], results[count:]
+            if pack is not None and pack.scale is not None:
+                names = self._scaled(term, names, pack.scale)
             w.remember((term.op.result, term.index), Names(tuple(names), True))
+
+    def _scaled(self, term: _Term, sums: list[str], scale: Packed) -> list[str]:
+        """The sums of whole numbers as what they stand for."""
+        (by,) = self.ev.read(scale.buffer, scale.at([])).rows
+        out = vector(compute_dtype(term.op.result.dtype), self.ev.lanes)
+        return [self.ev.w.op(f"arith.mulf {s}, {by} : {out}") for s in sums]
 
     def _accumulate(
         self, terms: list[_Term], inner: list[Affine], values: list[str], packs: list[Packed | None]
@@ -121,7 +129,7 @@ class Products:
         ev = self.ev
         value = term.op.operands[side]
         if pack is not None and pack.side == side:
-            names = ev.read(pack.buffer, pack.at(inner))
+            value, names = pack.buffer.value, ev.read(pack.buffer, pack.at(inner))
         else:
             names = ev.get(value, term.at(side, inner))
         return ev.spread(self._as_result(term, value, names, ev.lanes), term.op.result.dtype)

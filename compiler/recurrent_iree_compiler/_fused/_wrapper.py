@@ -35,13 +35,17 @@ class Wrapper:
         self.names: dict[tuple[str, Value], str] = {}
         kernel = executable.kernel
         cell = kernel.cell
-        weights = dict.fromkeys(g.value for p in kernel.packs for g in p.gates)
-        direct = (part.value for b in executable.consts for part in b.parts)
+        weights = [(p.source, g.value) for p in kernel.packs for g in p.gates]
+        direct = [("const", part.value) for b in executable.consts for part in b.parts]
         self.fixed = list(dict.fromkeys([*direct, *weights]))
         self.carries = [b.index for b in kernel.inits]
         arguments = []
+        for source, value in self.fixed:
+            name_ = self.fresh()
+            dtype = value.dtype if source != "codes" else kernel.narrow[value].dtype
+            arguments.append((name_, tensor(value.shape, dtype)))
+            self.names[source, value] = self._stored(name_, value.shape, dtype)
         for kind, values, steps in (
-            ("const", self.fixed, None),
             ("init", [cell.carry[n] for n in self.carries], None),
             ("x", cell.xs, cell.length),
         ):
@@ -200,7 +204,7 @@ class Wrapper:
         dtype, gate = pack.buffer.storage, pack.gates[0]
         shape, count = gate.value.shape, len(pack.gates)
         cut = (*shape[:lane], count, shape[lane] // count, *shape[lane + 1 :])
-        name = self._reshape(self.names["const", gate.value], shape, cut, dtype)
+        name = self._reshape(self.names[pack.source, gate.value], shape, cut, dtype)
         span = segment.tiles * segment.lanes
         window = [(0, n) for n in cut]
         window[lane + 1] = (segment.start, segment.start + span)
@@ -232,7 +236,7 @@ class Wrapper:
     def _gate(self, pack: Pack, gate: Gate, start: int, span: int) -> str:
         """The window of one weight as ``[outer][lanes][contracted]``."""
         dtype = pack.buffer.storage
-        name, shape = self.names["const", gate.value], gate.value.shape
+        name, shape = self.names[pack.source, gate.value], gate.value.shape
         sizes = dict(pack.outer)
         window = []
         for (kind, number), first in zip(gate.axes, gate.starts, strict=True):

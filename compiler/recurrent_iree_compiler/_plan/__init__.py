@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from recurrent_iree_compiler._fused import Refusal, known_machine, splice, try_fuse
+from recurrent_iree_compiler._fused import Refusal, known_machine, narrow_of, splice, try_fuse
 from recurrent_iree_compiler._mlir import Module, ir
 from recurrent_iree_runtime import ArgumentError, UnsupportedError
 
@@ -27,6 +27,7 @@ from ._recurrence import (
     walk as walk,
 )
 from ._safety import check_loops as check_loops
+from ._scales import sink_scales as sink_scales
 
 # Nested loops lose the device of software Vulkan drivers, so only these drivers get them.
 _NESTING_DRIVERS = frozenset({"cpu", "vmvx"})
@@ -79,6 +80,8 @@ def plan_module(
     """
     check_loops(module)
     clamp_gathers(module)
+    if driver in _FUSING_DRIVERS:
+        sink_scales(module)
     options = options or PlanOptions()
     if options.fallback == "error":
         _refuse_other_loops(module, target)
@@ -91,7 +94,12 @@ def plan_module(
                     f"the recurrence {recurrence.symbol!r} cannot be fused for {target!r}: "
                     f'{decision}. Allow a loop with fallback="loop"'
                 )
+            stored = sum(narrow_of(v) is not None for v in recurrence.op.operands)
             decision = _loop(module, recurrence, driver, index, decision)
+            if stored:
+                decision.details["stored weights"] = (
+                    f"{stored} are widened to f32 before the loop, because there is no kernel"
+                )
         decisions.append(decision)
     return decisions
 
@@ -125,7 +133,9 @@ def _fuse(
     if isinstance(result, Refusal):
         return f"not fused, because of {result}"
     splice(module, recurrence.op, result)
-    details = {"plan": result.plan.to_json(), "text": result.plan.text()}
+    details: dict[str, Any] = {"plan": result.plan.to_json(), "text": result.plan.text()}
+    if result.plan.stored:
+        details["stored weights"] = result.plan.stored
     reason = "all its steps run in one dispatch, with the state in cache"
     return Decision(symbol, "fused kernel", reason, length, details)
 

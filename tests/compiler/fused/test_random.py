@@ -4,8 +4,8 @@ A cell may amplify rounding (a floor or a comparison next to its edge). So where
 more than the tolerance, XLA runs again on inputs that differ by rounding; a difference counts only
 if it is much larger than what that does.
 
-The sweep runs ``RIREE_CELLS`` cells (2000) from number ``RIREE_FIRST_CELL`` (0) on, so that it can be
-run in pieces.
+The sweep runs ``RIREE_CELLS`` cells (2000) from number ``RIREE_FIRST_CELL`` (0) on, so that it can
+be run in pieces.
 """
 
 import os
