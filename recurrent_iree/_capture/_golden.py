@@ -8,7 +8,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.extend.core import ClosedJaxpr
 
+from ._jaxpr import evaluate
 from ._program import Program
 from ._storage import StoredWeights, output_loss
 from ._streaming import quick_jit, random_inputs, tolerance
@@ -67,7 +69,7 @@ def _with_rounded_weights(program: Program, stored: StoredWeights, case: GoldenC
     trace, weights = program.trace(case.dims), stored.seen()
     bound = trace.bind(weights)
     arguments = [*(weights[name] for name in trace.weight_names), *case.inputs]
-    run = quick_jit(lambda consts, args: jax.core.eval_jaxpr(bound.jaxpr, consts, *args))
+    run = quick_jit(lambda consts, args: evaluate(ClosedJaxpr(bound.jaxpr, consts), args, {}))
     outputs = [np.asarray(value) for value in run(bound.consts, arguments)]
     call = {"entry": case.entry, **case.dims}
     for number, (exact, rounded) in enumerate(zip(case.outputs, outputs, strict=True)):

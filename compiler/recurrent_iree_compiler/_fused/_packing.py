@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ._stages import Stages
 
 
+Source = Literal["const"] | Side
+
+
 @dataclass(frozen=True)
 class Gate:
     """One weight in a pack: for each of its axes the start, and which axis of the loop runs it.
@@ -50,7 +53,7 @@ class Pack:
     contract: tuple[int, ...]
     gates: tuple[Gate, ...]
     buffer: Buffer
-    source: Literal["const"] | Side = "const"
+    source: Source = "const"
     parts: list[tuple[Segment, int]] = field(default_factory=list)
 
     def reserve(self, segments: list[Segment]) -> None:
@@ -182,7 +185,7 @@ class Packer:
         sizes: tuple[int, ...],
         gates: tuple[Gate, ...],
         dtype: str,
-        source: Literal["const"] | Side = "const",
+        source: Source = "const",
     ) -> Pack:
         key = (outer, sizes, gates, source)
         if key not in self.mine:

@@ -13,7 +13,7 @@ from ._buffers import Binding, Buffer
 from ._carried import Segment
 from ._executable import Executable
 from ._ir import Value
-from ._packing import Gate, Pack
+from ._packing import Gate, Pack, Source
 from ._writer import storage_dtype
 
 Shape = tuple[int, ...]
@@ -35,8 +35,12 @@ class Wrapper:
         self.names: dict[tuple[str, Value], str] = {}
         kernel = executable.kernel
         cell = kernel.cell
-        weights = [(p.source, g.value) for p in kernel.packs for g in p.gates]
-        direct = [("const", part.value) for b in executable.consts for part in b.parts]
+        weights: list[tuple[Source, Value]] = [
+            (p.source, g.value) for p in kernel.packs for g in p.gates
+        ]
+        direct: list[tuple[Source, Value]] = [
+            ("const", part.value) for b in executable.consts for part in b.parts
+        ]
         self.fixed = list(dict.fromkeys([*direct, *weights]))
         self.carries = [b.index for b in kernel.inits]
         arguments = []
