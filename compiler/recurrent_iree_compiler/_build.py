@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from recurrent_iree_runtime import ArgumentError, VerificationError
 
@@ -15,7 +15,7 @@ from ._iree_compile import compile_module
 from ._link import link, module_text
 from ._options import BuildOptions, Event, Progress, Stage
 from ._package import package
-from ._plan import Decision, plan_module
+from ._plan import Decision, plan_module, plan_tiling
 from ._process import Limits
 from ._program import Program
 from ._report import TargetReport
@@ -113,6 +113,11 @@ class _Build:
             module, target.name, target.driver, self.options.plan
         )
         job.report.decisions = decisions
+        tiling = plan_tiling(module, target.name, target.driver, decisions, self.options.plan)
+        if tiling is not None:
+            job.target = replace(target, flags=(*target.flags, *tiling.flags))
+            job.report.flags = job.target.flags
+            job.report.products = tiling.text
         job.text = module_text(module)
         return job
 

@@ -36,6 +36,7 @@ class TargetReport:
         flags: the compiler flags that choose the device.
         note: a choice that was made for the caller, as a sentence.
         decisions: the form of each recurrence.
+        products: whether products outside of the loops get packed operands, and why.
         size: bytes of the module; 0 for XLA, which compiles when it loads.
         verification: how it was checked.
     """
@@ -44,6 +45,7 @@ class TargetReport:
     flags: tuple[str, ...]
     note: str = ""
     decisions: list[Decision] = field(default_factory=list)
+    products: str = ""
     size: int = 0
     verification: Verification = field(default_factory=lambda: Verification("not run"))
 
@@ -54,6 +56,7 @@ class TargetReport:
             "flags": list(self.flags),
             "note": self.note,
             "recurrences": [decision.to_json() for decision in self.decisions],
+            "products": self.products,
             "size": self.size,
             "verification": {
                 "status": self.verification.status,

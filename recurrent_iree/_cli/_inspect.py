@@ -65,6 +65,8 @@ def _add_plan(root: Node, report: dict[str, Any]) -> None:
             line = node.add(f"{made['recurrence']}: {made['form']}{steps}")
             line.add(made["reason"])
             _add_details(line, made["details"])
+        if target.get("products"):
+            node.add(f"products outside of loops: {target['products']}")
         checked = target["verification"]
         calls = f", {checked['calls']} golden calls" if checked["calls"] else ""
         why = f": {checked['reason']}" if checked["reason"] else ""

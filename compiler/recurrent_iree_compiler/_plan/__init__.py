@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -28,10 +29,12 @@ from ._recurrence import (
 )
 from ._safety import check_loops as check_loops
 from ._scales import sink_scales as sink_scales
+from ._tiling import Tiling as Tiling, choose_tiling
 
 # Nested loops lose the device of software Vulkan drivers, so only these drivers get them.
 _NESTING_DRIVERS = frozenset({"cpu", "vmvx"})
 _FUSING_DRIVERS = frozenset({"cpu"})
+_WITHOUT_TILES = ("cpu:armv7", "cpu:riscv64", "cpu:wasm32")
 
 Fallback = Literal["loop", "error"]
 
@@ -44,6 +47,8 @@ class PlanOptions:
         fuse: whether recurrences become kernels where that is possible.
         fallback: what to do with one that cannot be fused: run it as a ``"loop"`` (the report says
             why), or raise an ``"error"``.
+        data_tiling: whether products outside of the loops get packed operands on CPUs; ``None``
+            leaves it to the cost model.
 
     Raises:
         ArgumentError: `fallback` is something else.
@@ -51,6 +56,7 @@ class PlanOptions:
 
     fuse: bool = True
     fallback: Fallback = "loop"
+    data_tiling: bool | None = None
 
     def __post_init__(self) -> None:
         if self.fallback not in get_args(Fallback):
@@ -112,6 +118,23 @@ def _refuse_other_loops(module: Module, target: str) -> None:
             "a loop over PRNG keys, or one whose number of steps is not known, is none). "
             'Allow it with fallback="loop"'
         )
+
+
+def plan_tiling(
+    module: Module,
+    target: str,
+    driver: str,
+    decisions: Sequence[Decision],
+    options: PlanOptions | None = None,
+) -> Tiling | None:
+    """Whether the products outside of the loops of a planned `module` are packed; see `Tiling`.
+
+    ``None`` where there is no choice: the tiles are those of x86-64 and AArch64.
+    """
+    if driver != "cpu" or target.startswith(_WITHOUT_TILES):
+        return None
+    forced = (options or PlanOptions()).data_tiling
+    return choose_tiling(module, known_machine(target), decisions, forced)
 
 
 def _fuse(

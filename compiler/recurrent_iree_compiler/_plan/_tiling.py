@@ -1,0 +1,108 @@
+"""Data tiling: whether IREE packs the operands of the products outside of the loops."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from recurrent_iree_compiler._fused import Machine
+from recurrent_iree_compiler._mlir import Module, ir
+
+from ._decision import Decision
+from ._recurrence import functions, walk
+
+FLAGS = ("--iree-opt-data-tiling",)
+_FEWEST_ROWS = 8  # below, a product reads its weight once or twice, and packing gains nothing
+_BYTES = {"f64": 8, "f32": 4, "i32": 4, "f16": 2, "bf16": 2, "i8": 1}
+_TENSOR = re.compile(r"tensor<((?:\d+x)*)(\w+)>")
+_CALLS = {"func.call": "callee", "stablehlo.composite": "decomposition"}
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Whether products outside of the loops are packed, and why."""
+
+    packed: bool
+    reason: str
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What to tell ``iree-compile``."""
+        return FLAGS if self.packed else ()
+
+    @property
+    def text(self) -> str:
+        """The choice as a line of the report."""
+        return f"{'packed' if self.packed else 'not packed'}: {self.reason}"
+
+
+def choose_tiling(
+    module: Module, machine: Machine, decisions: Sequence[Decision], forced: bool | None
+) -> Tiling:
+    """Whether data tiling is worth it for a planned `module`.
+
+    IREE packs both operands of a product into tiles. For weights that is done once, when the module
+    is loaded; for the other operand at each call. That pays where the weight is large, so that
+    reading it in rows misses the cache, and is read for many rows. Inside of a loop the operand
+    that changes would be packed at every step.
+
+    Args:
+        module: after the recurrences have their form.
+        machine: what is known of the CPU.
+        decisions: the forms of the recurrences.
+        forced: the choice of the caller; ``None`` leaves it to the cost model.
+    """
+    if forced is not None:
+        return Tiling(forced, "chosen by the caller")
+    loops = sum(d.form not in ("fused kernel", "single step") for d in decisions)
+    if loops:
+        return Tiling(False, f"{loops} recurrences run as loops, which would pack at every step")
+    limit = machine.l2 // 2
+    largest = max((_larger_factor(op) for op in _products(module)), default=0)
+    if largest < limit:
+        return Tiling(False, f"no product has a factor as large as half a cache ({limit} B)")
+    return Tiling(True, f"a product has a factor of {largest} B, more than half a cache")
+
+
+def _products(module: Module) -> list[Any]:
+    """The products that the public functions reach."""
+    by_symbol = functions(module)
+    seen: set[str] = set()
+    pending = [s for s, f in by_symbol.items() if not _is_private(f)]
+    found = []
+    while pending:
+        symbol = pending.pop()
+        if symbol in seen or symbol not in by_symbol:
+            continue
+        seen.add(symbol)
+        for op in walk(by_symbol[symbol]):
+            if op.name == "stablehlo.dot_general":
+                found.append(op)
+            elif op.name in _CALLS:
+                pending.append(ir.FlatSymbolRefAttr(op.attributes[_CALLS[op.name]]).value)
+    return found
+
+
+def _is_private(function: Any) -> bool:
+    attributes = function.attributes
+    return "sym_visibility" in attributes and "private" in str(attributes["sym_visibility"])
+
+
+def _larger_factor(op: Any) -> int:
+    """Bytes of the larger factor; 0 for a batch of products, and for few rows or columns."""
+    tensors = [_TENSOR.fullmatch(str(v.type)) for v in (*op.operands, op.results[0])]
+    if not all(tensors) or "batching" in str(op.attributes["dot_dimension_numbers"]):
+        return 0
+    sizes = [math.prod(int(n) for n in t[1].split("x") if n) for t in tensors if t]
+    left, right, result = sizes
+    if not all(sizes):
+        return 0
+    # (m k) (m n) / (k n) is the square of the rows, and likewise for the columns.
+    fewest = min(left * result // right, right * result // left)
+    if math.isqrt(fewest) < _FEWEST_ROWS:
+        return 0
+    width = [_BYTES.get(t[2], 4) for t in tensors if t]
+    return max(left * width[0], right * width[1])
