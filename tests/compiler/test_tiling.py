@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from iree.compiler import ir
 
 import recurrent_iree as ri
 import recurrent_iree_runtime as rt
 from recurrent_iree_compiler import BuildOptions, PlanOptions
 from recurrent_iree_compiler._fused import Machine
+from recurrent_iree_compiler._mlir import ir
 from recurrent_iree_compiler._plan import Decision
 from recurrent_iree_compiler._plan._tiling import FLAGS, choose_tiling
 

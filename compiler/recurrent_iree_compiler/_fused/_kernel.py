@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ._buffers import Binding, Buffer, index_of, inside, join, outside
@@ -24,6 +24,7 @@ from ._writer import Writer, storage_dtype
 
 _BITS = {"i8": 32, "i16": 32, "i32": 32, "i64": 64, "f32": 32, "f64": 64, "bf16": 32, "f16": 32}
 STACK = 16 << 10
+Point = list[Affine]
 
 
 @dataclass
@@ -155,8 +156,8 @@ class Kernel:
         state = source if source.role == "state" else target
         state.base = base
 
-        def body(ev: Evaluator, lanes: list[Affine]) -> None:
-            index = index_of(value, self.stages.batch.get(value), lanes)
+        def body(ev: Evaluator, points: list[Point]) -> None:
+            index = index_of(value, self.stages.batch.get(value), points[0])
             ev.write(target, target.at(index), ev.read(source, source.at(index)))
 
         self._nest(None, space, self.stages.has_rows(value), tile, body, Packer([], 1))
@@ -188,7 +189,7 @@ class Kernel:
     def _tile(self, value: Value, space: tuple[int, ...], sums: int) -> Tile:
         if not space:
             return Tile(0, 4 if sums and self.stages.has_rows(value) else 1, sums, "one element")
-        rows = self.rows if self.stages.has_rows(value) else 1
+        rows = self.rows if self.stages.has_rows(value) else (1, *space)[-2]
         bits = _BITS[storage_dtype(value.dtype)]
         return choose_tile(self.machine, bits, sums, rows, space[-1])
 
@@ -200,7 +201,7 @@ class Kernel:
         if lanes:
             lanes[-1] = lanes[-1] + Affine(lane=1)
         try:
-            wanted = ev.collect(lambda: self._ask(ev, loop, lanes))
+            wanted = ev.collect(lambda: self._ask(ev, loop, [lanes]))
         except NotVectorizable:
             return 0
         sizes = Counter(
@@ -208,9 +209,10 @@ class Kernel:
         )
         return max(sizes.values(), default=0)
 
-    def _ask(self, ev: Evaluator, loop: Loop, lanes: list[Affine]) -> None:
-        for root in loop.roots:
-            ev.get(root.value, index_of(root.value, self.stages.batch.get(root.value), lanes))
+    def _ask(self, ev: Evaluator, loop: Loop, points: list[Point]) -> None:
+        for lanes in points:
+            for root in loop.roots:
+                ev.get(root.value, index_of(root.value, self.stages.batch.get(root.value), lanes))
 
     def _emit_loop(self, loop: Loop, tile: Tile) -> None:
         if loop.kind == "reduce":
@@ -224,13 +226,14 @@ class Kernel:
     def _map(self, loop: Loop, tile: Tile) -> None:
         packer = Packer(self.packs, self.machine.lanes(32), self.narrow)
 
-        def body(ev: Evaluator, lanes: list[Affine]) -> None:
-            wanted = ev.collect(lambda: self._ask(ev, loop, lanes))
+        def body(ev: Evaluator, points: list[Point]) -> None:
+            wanted = ev.collect(lambda: self._ask(ev, loop, points))
             Products(ev, packer).emit(wanted)
-            for root in loop.roots:
-                batch = self.stages.batch.get(root.value)
-                index = index_of(root.value, batch, lanes)
-                self._store(ev, root.value, index, ev.get(root.value, index))
+            for lanes in points:
+                for root in loop.roots:
+                    batch = self.stages.batch.get(root.value)
+                    index = index_of(root.value, batch, lanes)
+                    self._store(ev, root.value, index, ev.get(root.value, index))
 
         self._nest(loop, loop.space, loop.rows, tile, body, packer)
 
@@ -242,10 +245,10 @@ class Kernel:
         op = loop.roots[0].op
         assert op is not None
 
-        def body(ev: Evaluator, lanes: list[Affine]) -> None:
+        def body(ev: Evaluator) -> None:
             Reduction(ev, op, tile.lanes, self._store).emit()
 
-        self._row_blocks(loop, loop.rows, tile, lambda ev: body(ev, []), 0)
+        self._row_blocks(loop, loop.rows, tile, body, 0)
 
     def _assemble(self, root: Root, tile: Tile) -> None:
         """A value put together from parts: each part is copied to its place."""
@@ -272,8 +275,8 @@ class Kernel:
         space = tuple(n for a, n in enumerate(shape.shape) if a != batch and n != 1)
         tile = self._tile(whole, space, 0)
 
-        def body(ev: Evaluator, lanes: list[Affine]) -> None:
-            index = index_of(shape, batch, lanes)
+        def body(ev: Evaluator, points: list[Point]) -> None:
+            index = index_of(shape, batch, points[0])
             names = ev.get(part, () if fill else index)
             there = tuple(i.plus(s) for i, s in zip(index, starts, strict=True))
             self._store(ev, whole, there, names)
@@ -286,19 +289,26 @@ class Kernel:
         space: tuple[int, ...],
         rows: bool,
         tile: Tile,
-        body: Callable[[Evaluator, list[Affine]], None],
+        body: Callable[[Evaluator, list[Point]], None],
         packer: Packer,
     ) -> None:
-        """Loops over `space` (the last axis in tiles), in them over blocks of rows, then `body`."""
+        """Loops over `space` (the last axis in tiles), in them over blocks of rows, then `body`.
+
+        Without a batch the rows of a block are neighbours along the axis before the lanes.
+        """
         packer.sizes = space
+        last = len(space) - (1 if tile.lanes else 0)
+        blocked = last - 1 if tile.rows > 1 and tile.lanes and not rows and last > 0 else None
 
         def outer(axis: int, lanes: list[Affine]) -> None:
-            if axis < len(space) - (1 if tile.lanes else 0):
+            if axis == blocked:
+                outer(axis + 1, [*lanes, Affine()])
+            elif axis < last:
                 with self.w.loop(space[axis]) as i:
                     packer.axes.update({name: axis for name, _ in i.terms})
                     outer(axis + 1, [*lanes, i])
             elif not tile.lanes or not space:
-                self._row_blocks(loop, rows, tile, lambda ev: body(ev, lanes), 0)
+                self._row_blocks(loop, rows, tile, lambda ev: body(ev, [lanes]), 0)
             else:
                 inner(lanes)
 
@@ -307,10 +317,17 @@ class Kernel:
             for part in packer.segments:
                 with self.w.loop(part.tiles) as n:
                     packer.segment, packer.tile = part, n
-                    place = n * part.lanes + Affine(part.start, lane=1)
-                    self._row_blocks(
-                        loop, rows, tile, lambda ev, p=place: body(ev, [*lanes, p]), part.lanes
-                    )
+                    block([*lanes, n * part.lanes + Affine(part.start, lane=1)], part.lanes)
+
+        def block(point: Point, lanes: int) -> None:
+            if blocked is None:
+                self._row_blocks(loop, rows, tile, lambda ev: body(ev, [point]), lanes)
+                return
+            for number, size in self._blocks(space[blocked], tile.rows):
+                points = [[*point] for _ in range(size)]
+                for r, each in enumerate(points):
+                    each[blocked] = number.plus(r)
+                body(self._evaluator(loop, self._block(Affine(), 1), lanes), points)
 
         with self.w.scope():
             outer(0, [])
@@ -324,14 +341,18 @@ class Kernel:
         lanes: int,
     ) -> None:
         """All rows of the workgroup in blocks, the last of which may be smaller."""
-        total = self.rows if rows else 1
-        size = min(tile.rows, total)
+        for first, size in self._blocks(self.rows if rows else 1, tile.rows):
+            body(self._evaluator(loop, self._block(first, size), lanes))
+
+    def _blocks(self, total: int, size: int) -> Iterator[tuple[Affine, int]]:
+        """A loop over whole blocks of `total`, then what is left: the first of each, its size."""
+        size = min(size, total)
         whole, rest = divmod(total, size)
         with self.w.loop(whole) as n:
-            body(self._evaluator(loop, self._block(n * size, size), lanes))
+            yield n * size, size
         if rest:
             with self.w.scope():
-                body(self._evaluator(loop, self._block(Affine(whole * size), rest), lanes))
+                yield Affine(whole * size), rest
 
     def _evaluator(self, loop: Loop | None, block: Block, lanes: int) -> Evaluator:
         return Evaluator(self.w, self.stages, self.homes, loop, block, lanes)

@@ -32,7 +32,9 @@ class Reduction:
         self.rows = len(ev.block.local) if ev.stages.has_rows(op.result) else 1
 
     def emit(self) -> None:
-        if self.lanes and self.axes and self._simple():
+        if self.lanes and self.axes and not self._simple() and self.axes[-1] in self.reduced:
+            self._over(self.kept, {}, self._any_reducer)
+        elif self.lanes and self.axes and self._simple():
             if self.axes[-1] in self.reduced:
                 self._over(self.kept, {}, self._across_lanes)
             else:
@@ -136,43 +138,86 @@ class Reduction:
                 done = (self._combine(initial[r], s, part.lanes) for r, s in enumerate(sums))
                 self.store(ev, self.op.result, self._result_index(inside), Names(tuple(done), True))
 
+    def _any_reducer(self, at: dict[int, Affine]) -> None:
+        """Any reducer over the last axis: in each lane by itself, then lane by lane.
+
+        Each lane starts from the initial values, which StableHLO lets a reducer use many times.
+        """
+        ev = self.ev
+        totals = self._starts()
+        kinds = [compute_dtype(r.dtype) for r in self.op.results for _ in range(self.rows)]
+        *outer, last = self.reduced
+        for part in segments(self.op.operands[0].shape[last], self.lanes):
+            ev.lanes = part.lanes
+            types = [vector(kind, part.lanes) for kind in kinds]
+            values = [
+                ev.w.op(f"vector.broadcast {name} : {kind} to {type_}")
+                for name, kind, type_ in zip(self._starts(), kinds, types, strict=True)
+            ]
+
+            def tile(at: dict[int, Affine], values: list[str], part=part, types=types) -> list[str]:
+                with carried_loop(ev.w, part.tiles, 1, values, types) as (n, carried):
+                    place = n * part.lanes + Affine(part.start, lane=1)
+                    carried.after = self._merge({**at, last: place}, carried.values, part.lanes)
+                return carried.after
+
+            sums = self._nest(outer, at, values, types, tile)
+            for lane in range(part.lanes):
+                items = [
+                    ev.w.op(f"vector.extract {name}[{lane}] : {kind} from {type_}")
+                    for name, kind, type_ in zip(sums, kinds, types, strict=True)
+                ]
+                totals = self._combined(totals, items, 0)
+        ev.lanes = 0
+        self._store_all(totals, at)
+
     def _by_element(self, at: dict[int, Affine]) -> None:
         """Any reducer, one element at a time."""
-        ev, op = self.ev, self.op
-        count = len(op.results)
-        values, types = [], []
-        for source, initial in zip(op.operands[:count], op.operands[count:], strict=True):
-            names = ev.get(initial, ()).rows
-            values.extend(names[r % len(names)] for r in range(self.rows))
-            types.extend([compute_dtype(source.dtype)] * self.rows)
+        values = self._starts()
+        types = [compute_dtype(r.dtype) for r in self.op.results for _ in range(self.rows)]
+        done = self._nest(self.reduced, at, values, types, lambda at, v: self._merge(at, v, 0))
+        self._store_all(done, at)
 
-        def step(at: dict[int, Affine], values: list[str]) -> list[str]:
-            index = self._index(at)
-            parts = [ev.get(v, index).rows for v in op.operands[:count]]
-            after: list[str] = [""] * len(values)
-            for row in range(self.rows):
-                old = [values[n * self.rows + row] for n in range(count)]
-                new = [p[row % len(p)] for p in parts]
-                for n, name in enumerate(self._apply([*old, *new])):
-                    after[n * self.rows + row] = name
-            return after
+    def _starts(self) -> list[str]:
+        """The initial values: for each result, for each row."""
+        op, starts = self.op, []
+        for initial in op.operands[len(op.results) :]:
+            names = self.ev.get(initial, ()).rows
+            starts.extend(names[r % len(names)] for r in range(self.rows))
+        return starts
 
-        done = self._nest(self.reduced, at, values, types, step)
-        for n, result in enumerate(op.results):
-            rows = tuple(done[n * self.rows : (n + 1) * self.rows])
-            self.store(ev, result, self._result_index(at), Names(rows, False))
+    def _merge(self, at: dict[int, Affine], values: list[str], lanes: int) -> list[str]:
+        """`values` and the elements at an index, reduced."""
+        index, items = self._index(at), []
+        for value in self.op.operands[: len(self.op.results)]:
+            names = self.ev.get(value, index)
+            names = self.ev.spread(names, value.dtype) if lanes else names
+            items.extend(names.rows[r % len(names.rows)] for r in range(self.rows))
+        return self._combined(values, items, lanes)
 
-    def _apply(self, arguments: list[str]) -> list[str]:
-        """The reducer itself on scalars."""
+    def _combined(self, values: list[str], items: list[str], lanes: int) -> list[str]:
+        after: list[str] = [""] * len(values)
+        for row in range(self.rows):
+            old, new = values[row :: self.rows], items[row :: self.rows]
+            after[row :: self.rows] = self._apply([*old, *new], lanes)
+        return after
+
+    def _store_all(self, names: list[str], at: dict[int, Affine]) -> None:
+        for n, result in enumerate(self.op.results):
+            rows = tuple(names[n * self.rows : (n + 1) * self.rows])
+            self.store(self.ev, result, self._result_index(at), Names(rows, False))
+
+    def _apply(self, arguments: list[str], lanes: int) -> list[str]:
+        """The reducer itself on scalars or vectors."""
         ev, region = self.ev, self.op.region
         assert region is not None
         env = dict(zip(region.arguments, arguments, strict=True))
         for op in region.ops:
             if op.kind == "constant":
                 splat = ev.stages.cell.splats[op.result]
-                env[op.result] = ev.w.constant(splat, compute_dtype(op.result.dtype))
+                env[op.result] = ev.w.constant(splat, compute_dtype(op.result.dtype), lanes)
             else:
-                env[op.result] = emit(op, Lanes(ev.w, 0), [env[v] for v in op.operands])
+                env[op.result] = emit(op, Lanes(ev.w, lanes), [env[v] for v in op.operands])
         return [env[v] for v in region.outputs]
 
     def _initial(self) -> tuple[str, ...]:
