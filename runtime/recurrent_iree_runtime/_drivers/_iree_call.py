@@ -17,6 +17,7 @@ from recurrent_iree_runtime._errors import RecurrentIreeError, StateError
 from ._base import ArraySpec, Buffer, Call, Signature
 from ._iree_arrays import Reader, check_views, element_type_of, plain_dtype_of, to_plain
 from ._iree_errors import IREE_ERRORS
+from ._iree_wait import wait_patiently
 
 if TYPE_CHECKING:
     from ._iree import IreeExecutable
@@ -42,6 +43,7 @@ def bound_call(exe: "IreeExecutable", function: Any, signature: Signature) -> Ca
     state_places = tuple(range(len(signature.outputs), results))
     read = _Results(exe, signature)
     doing = f"the call of {signature.symbol!r}"
+    pool = exe.uri == "local-task"
 
     def call(
         given: Sequence[np.ndarray], states: Sequence[Buffer]
@@ -53,7 +55,10 @@ def bound_call(exe: "IreeExecutable", function: Any, signature: Signature) -> Ca
                     raise StateError("the model was closed; load the artifact again")
                 packed = pack(given, states)
                 returned = lists(results)
-                context.invoke(function, packed, returned)
+                if pool:
+                    wait_patiently(context.invoke, function, packed, returned)
+                else:
+                    context.invoke(function, packed, returned)
                 return read.outputs(returned), list(map(returned.get_as_ref, state_places))
         except RecurrentIreeError:
             raise
