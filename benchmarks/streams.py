@@ -4,7 +4,9 @@ Every way serves the same LSTM steps for the same streams and must give the same
 take turns, so that a slow moment of the machine hits all of them; the table has medians.
 
     pip install -e ".[benchmarks]"
-    python benchmarks/streams.py --streams 32 --hidden 128
+    python -m benchmarks.streams --streams 32 --hidden 128
+
+It prints the table, and writes it with the machine into `--out`, if that is given.
 
 Ways of serving, all on one thread of compute unless --threads says otherwise:
     sessions       model.session(batch=1) per stream, one call each
@@ -17,10 +19,12 @@ Ways of serving, all on one thread of compute unless --threads says otherwise:
 
 import argparse
 import asyncio
+import datetime
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +34,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import recurrent_iree as ri
 import recurrent_iree_runtime as rt
+from benchmarks._streams_report import markdown, rows, write
+from benchmarks.rivals._machine import describe
 
 Ticks = list[tuple[np.ndarray, np.ndarray]]
 """For each tick: which streams are ready, and their frames."""
@@ -168,6 +174,20 @@ async def _by_tasks(streams: list[rt.Stream], ticks: Ticks) -> list[np.ndarray]:
     return found
 
 
+def load(options: argparse.Namespace, sizes: str) -> tuple[rt.Model, Ort]:
+    """The same layer for both."""
+    layer = ri.layers.LSTM(
+        options.hidden, return_sequences=True, recurrent_activation="sigmoid", name="lstm"
+    )
+    inputs = ri.spec(f"batch={sizes}", "time=1", options.features)
+    artifact = ri.compile(layer, inputs, targets=["cpu"])
+    onnx_model = onnx_lstm(layer, options.features, options.hidden)
+    return (
+        rt.load(artifact.to_bytes(), device=options.device),
+        Ort(onnx_model, options.streams, options.hidden, options.threads),
+    )
+
+
 def measure(
     contenders: dict[str, Way], ticks: Ticks, rounds: int
 ) -> dict[str, tuple[float, list[np.ndarray]]]:
@@ -196,24 +216,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="compute threads of ONNX Runtime")
     parser.add_argument("--device", default="cpu:local-sync")
     parser.add_argument("--max-wait", type=float, default=0.0, help="of threads and tasks, seconds")
+    parser.add_argument("--sizes", default="1,4,8,12,16,20,24,28", help="batches to compile for")
+    parser.add_argument("--out", type=Path, help="a folder for the results")
     options = parser.parse_args()
-    layer = ri.layers.LSTM(
-        options.hidden, return_sequences=True, recurrent_activation="sigmoid", name="lstm"
-    )
-    sizes = "|".join(map(str, sorted({1, 4, 8, 16, options.streams})))
-    inputs = ri.spec(f"batch={sizes}", "time=1", options.features)
-    artifact = ri.compile(layer, inputs, targets=["cpu"])
-    model = rt.load(artifact.to_bytes(), device=options.device)
-    ort = Ort(
-        onnx_lstm(layer, options.features, options.hidden),
-        options.streams, options.hidden, options.threads,
-    )  # fmt: skip
+    machine = describe()
+    given = {int(size) for size in options.sizes.split(",")}
+    sizes = "|".join(str(size) for size in sorted({*given, options.streams}))
+    model, ort = load(options, sizes)
     contenders = dict(ways(model, ort, options.streams, options.max_wait))
-    random = np.random.default_rng(0)
-    print(f"LSTM({options.hidden}) on {options.features} features, {options.streams} streams, "
-          f"{options.device}, batches of {sizes}, ONNX Runtime {onnxruntime.__version__} with "
-          f"{options.threads} threads; steps per second, medians of {options.rounds - 1}",
-          flush=True)  # fmt: skip
+    random, found = np.random.default_rng(0), []
     for title, chance in (("all streams ready", 1.0), ("each ready half of the time", 0.5)):
         ticks: Ticks = []
         for _ in range(options.ticks):
@@ -221,14 +232,21 @@ def main() -> None:
             shape = (len(ready), options.features)
             ticks.append((ready, random.standard_normal(shape).astype(np.float32)))
         ticks = [tick for tick in ticks if len(tick[0])]
-        results = measure(contenders, ticks, options.rounds)
-        wanted = results["ort stacked"][1]
-        print(f"\n{title}\n{'':14}{'steps/s':>12}{'x sessions':>12}{'x ort stacked':>15}")
-        for name, (rate, outputs) in results.items():
-            for got, want in zip(outputs, wanted, strict=True):
-                np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)
-            base, other = results["sessions"][0], results["ort stacked"][0]
-            print(f"{name:14}{rate:12,.0f}{rate / base:12.2f}{rate / other:15.2f}")
+        found += rows(title, measure(contenders, ticks, options.rounds))
+    result = {
+        "what": f"LSTM({options.hidden}) on {options.features} features, {options.streams} streams",
+        "settings": f"{options.device}, batches of {sizes}, ONNX Runtime with {options.threads} "
+        f"thread, steps of threads and tasks wait {options.max_wait * 1e3:g} ms for others",
+        "date": datetime.date.today().isoformat(),
+        "machine": machine,
+        "iree": rt.iree_version(),
+        "onnxruntime": onnxruntime.__version__,
+        "rounds": options.rounds - 1,
+        "rows": found,
+    }
+    print(markdown(result))
+    if options.out:
+        write(result, options.out)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,16 @@ class Turns:
         self._taken = False
         self._left: Future[Any] | None = None
 
+    def take(self) -> None:
+        """Begin the turn of one task; raises `StateError` while another has it."""
+        if self._taken:
+            raise StateError(_AWAITED)
+        self._taken = True
+
+    def give_back(self) -> None:
+        """End the turn."""
+        self._taken = False
+
     async def run(
         self,
         executor: Executor,
@@ -27,19 +37,13 @@ class Turns:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
     ) -> Any:
-        """Call a function on a thread and wait for it without blocking the loop."""
-        return await self.wait(lambda: executor.submit(function, *args, **kwargs))
-
-    async def wait(self, start: Callable[[], "Future[Any]"]) -> Any:
-        """Start a step, once one that a cancelled task left behind has ended, and wait for it."""
-        if self._taken:
-            raise StateError(_AWAITED)
-        self._taken = True
+        """Call a function on a thread, once a step that a cancelled task left behind has ended."""
+        self.take()
         try:
             while self._left is not None and not self._left.done():
                 await _ended(self._left)
             self._left = None
-            future = start()
+            future = executor.submit(function, *args, **kwargs)
             try:
                 return await asyncio.wrap_future(future)
             except asyncio.CancelledError:
@@ -47,7 +51,7 @@ class Turns:
                     self._left = future
                 raise
         finally:
-            self._taken = False
+            self.give_back()
 
 
 async def _ended(future: "Future[Any]") -> None:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,14 +17,16 @@ from ._errors import (
     StateError,
 )
 from ._process import leak
+from ._request import Request, deliver
 from ._row_store import RowStore, row_specs
 from ._runner import Runner
-from ._stream import Request, Stream
+from ._stream import Stream
 
 if TYPE_CHECKING:
     from ._model import Model
 
 _LIMIT = 1 << 20
+_NOBODY = 1 << 62  # more steps than ever wait: nobody waits for them
 
 
 class Batcher:
@@ -57,6 +59,7 @@ class Batcher:
         self._arrived = threading.Condition()
         self._device = threading.Lock()
         self._driven = False
+        self._wanted = _NOBODY
         self._gone = ""
 
     @property
@@ -158,14 +161,19 @@ class Batcher:
         self._store.use(self.model.runner())
 
     def submit(self, request: Request) -> None:
-        """Queue a step."""
-        with self._arrived:
-            self._queue.append(request)
-            self._arrived.notify()
+        """Queue a step; a thread that waits for steps is woken by the last that it waits for."""
+        self._queue.append(request)
+        if len(self._queue) >= self._wanted:
+            with self._arrived:
+                self._arrived.notify()
+
+    def withdraw(self, request: Request) -> None:
+        """Forget a step that was cancelled."""
+        with suppress(ValueError):  # it may have been taken, and dropped
+            self._queue.remove(request)
 
     def serve(self, request: Request) -> None:
         """Wait until a step is done; run the calls for whoever waits if nobody else does."""
-        ready = request.ready
         while not request.done:
             if self._device.acquire(False):
                 try:
@@ -174,7 +182,7 @@ class Batcher:
                 finally:
                     self._release()
             else:
-                ready.acquire()
+                request.wait()
 
     def drive(self) -> None:
         """Serve until nobody waits: for steps that no thread waits for."""
@@ -192,7 +200,11 @@ class Batcher:
         with self._arrived:
             driven, self._driven = self._driven, True
         if not driven:
-            self.model.executor().submit(self.drive)
+            try:
+                self.model.executor().submit(self.drive)
+            except BaseException:
+                self._driven = False
+                raise
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -205,10 +217,8 @@ class Batcher:
     def _release(self) -> None:
         """Let others run, and wake the thread that waits longest, so that it serves the rest."""
         self._device.release()
-        with self._arrived:
-            first = self._queue[0] if self._queue else None
-        if first is not None:
-            first.wake()
+        with suppress(IndexError):
+            self._queue[0].wake()
 
     def _serve_some(self) -> bool:
         """Run one call for the steps that came first; whether there were any."""
@@ -225,22 +235,29 @@ class Batcher:
         finally:
             for i, request in enumerate(requests):
                 request.finish(outputs[i] if error is None else [], error)
+            deliver(requests)
         return True
 
     def _next_requests(self) -> list[Request]:
         most = self._store.largest
-        with self._arrived:
-            if self.max_wait and self._queue:
-                end = time.monotonic() + self.max_wait
-                while len(self._queue) < min(most, len(self._open)):
-                    if not self._arrived.wait(end - time.monotonic()):
-                        break
-            taken: list[Request] = []
-            while self._queue and len(taken) < most:
-                request = self._queue.popleft()
-                if request.start():
-                    taken.append(request)
+        if self.max_wait and self._queue:
+            self._wait_for(most)
+        taken: list[Request] = []
+        while self._queue and len(taken) < most:
+            request = self._queue.popleft()
+            if request.start():
+                taken.append(request)
         return sorted(taken, key=lambda request: request.row)
+
+    def _wait_for(self, most: int) -> None:
+        """Wait until as many steps have come as can come, or `max_wait` is over."""
+        end = time.monotonic() + self.max_wait
+        with self._arrived:
+            self._wanted = min(most, len(self._open))
+            while len(self._queue) < self._wanted:
+                if not self._arrived.wait(end - time.monotonic()):
+                    break
+            self._wanted = _NOBODY
 
     def _rows_of(self, requests: list[Request]) -> list[list[np.ndarray]]:
         """The outputs of each request."""
@@ -298,6 +315,7 @@ class Batcher:
     def abandon(self, why: str) -> None:
         """Make every further use raise `StateError` with this reason; nothing is freed."""
         self._gone, self._device, self._arrived = why, threading.Lock(), threading.Condition()
+        self._wanted, self._driven = _NOBODY, False
         leak(self._store)
 
     def __enter__(self) -> "Batcher":

@@ -9,6 +9,7 @@ import numpy as np
 
 from ._async import Turns
 from ._chunks import run_chunks
+from ._container import FilePath, write_atomic
 from ._drivers._base import Buffer, Call
 from ._dtypes import dtype_of
 from ._errors import ArgumentError, DeviceLostError, SignatureError, StateError
@@ -231,9 +232,16 @@ class Session:
             pairs = zip(slots, kept or start, start, strict=True)
             self._buffers = [old if name in keep else new for name, old, new in pairs]
 
-    def snapshot(self) -> bytes:
-        """The states as bytes for `restore`, here or in another process or on another device."""
-        return write_snapshot(self._model.manifest, self._function, self.states)
+    def snapshot(self, path: FilePath | None = None) -> bytes:
+        """The states as bytes for `restore`, here or in another process or on another device.
+
+        With `path` they are also written there, whole or not at all: a write that fails raises
+        `StorageError` and leaves the file that was there.
+        """
+        data = write_snapshot(self._model.manifest, self._function, self.states)
+        if path is not None:
+            write_atomic(path, iter([data]))
+        return data
 
     def restore(self, snapshot: bytes) -> None:
         """Go on from a snapshot of a session of the same program and sizes.

@@ -1,14 +1,15 @@
-"""One stream of a batcher, and its step while it waits for a call."""
+"""One stream of a batcher."""
 
+import asyncio
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._async import Turns
 from ._errors import SignatureError, StateError
+from ._request import Request, TaskRequest
 
 if TYPE_CHECKING:
     from ._batcher import Batcher
@@ -18,47 +19,6 @@ _BUSY = (
     "with batcher.stream()"
 )
 _CLOSED = "this stream was closed; open another with batcher.stream()"
-
-
-class Request:
-    """A step that waits; `future` is set if no thread waits for it."""
-
-    __slots__ = ("_stream", "arrays", "done", "error", "future", "outputs", "ready", "row")
-
-    def __init__(self, stream: "Stream", arrays: Sequence[np.ndarray]) -> None:
-        self._stream, self.row, self.arrays = stream, stream.row, arrays
-        self.done = False
-        self.outputs: list[np.ndarray] = []
-        self.error: BaseException | None = None
-        self.future: Future[Any] | None = None
-        self.ready = threading.Lock()  # released when there is something to do; cheaper than Event
-        self.ready.acquire()
-
-    def start(self) -> bool:
-        """Whether the step is still wanted; from now on it cannot be cancelled."""
-        return self.future is None or self.future.set_running_or_notify_cancel()
-
-    def finish(self, outputs: list[np.ndarray], error: BaseException | None) -> None:
-        """Hand the outputs over."""
-        self.outputs, self.error, self.done = outputs, error, True
-        if self.future is None:
-            self.wake()
-            return
-        self._stream.give_back()
-        if error is None:
-            self.future.set_result(outputs)
-        else:
-            self.future.set_exception(error)
-
-    def wake(self) -> None:
-        """Have somebody serve the queue, or see that the step is done."""
-        if self.future is not None:
-            self._stream.batcher.call_driver()
-            return
-        try:
-            self.ready.release()
-        except RuntimeError:  # it is awake
-            return
 
 
 class Stream:
@@ -71,6 +31,7 @@ class Stream:
         self.batcher, self.row = batcher, row
         self.busy = threading.Lock()
         self._turns = Turns()
+        self._left: TaskRequest | None = None
         self.closed = False
 
     def step(self, *args: Any, **kwargs: Any) -> Any:
@@ -93,18 +54,28 @@ class Stream:
     async def astep(self, *args: Any, **kwargs: Any) -> Any:
         """`step` for asyncio: other tasks go on meanwhile; see `Session.astep`."""
         arrays = self._arrays(args, kwargs)
-
-        def start() -> "Future[Any]":
+        self._turns.take()
+        try:
+            while self._left is not None and not self._left.done:
+                await asyncio.sleep(0.001)
+            self._left = None
             self.take(self.batcher)
-            request = Request(self, arrays)
-            future = request.future = Future()
-            future.add_done_callback(lambda done: done.cancelled() and self.give_back())
-            self.batcher.submit(request)
-            self.batcher.call_driver()
-            return future
-
-        outputs = await self._turns.wait(start)
-        return self.batcher.model.streams().chunk.result(outputs, arrays)
+            request = TaskRequest(self, arrays, asyncio.get_running_loop())
+            try:
+                self.batcher.submit(request)
+                self.batcher.call_driver()
+                await request.waiter
+            except BaseException:  # it was cancelled, or the model was closed just now
+                if request.cancel():
+                    self.batcher.withdraw(request)
+                else:
+                    self._left = request
+                raise
+        finally:
+            self._turns.give_back()
+        if request.error is not None:
+            raise request.error
+        return self.batcher.model.streams().chunk.result(request.outputs, arrays)
 
     def _arrays(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[np.ndarray]:
         chunk = self.batcher.model.streams().chunk

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from faults.storage_child import KEY, PAYLOADS, contents
+from faults.storage_child import KEY, PAYLOADS, contents, streams
+from faults.sweep import FILE
 
 import recurrent_iree_runtime as rt
 from recurrent_iree_compiler._cache import Cache
@@ -103,6 +104,23 @@ def test_a_failing_write_of_the_cache(tmp_path, table):
           next_call="works")  # fmt: skip
 
 
+def test_a_failing_write_of_a_snapshot(tmp_path, table):
+    path, cases = tmp_path / "s", [case for case in CASES if case[0] != "second write"]
+    with rt.load(FILE, "cpu") as model, streams(model) as (old, new):
+        kept = old.snapshot(path)
+        for place, code in cases:
+            with failing(place, code):
+                with pytest.raises(rt.StorageError, match="s could not be written") as caught:
+                    new.snapshot(path)
+            assert caught.value.errno == code
+            assert os.listdir(tmp_path) == ["s"] and path.read_bytes() == kept
+        new.snapshot(path)
+        with model.restore(path.read_bytes()) as restored:
+            assert restored.states["n"] == new.states["n"] == 5
+    table("storage", what="snapshot, a call of the system fails", cases=len(cases), partial=0,
+          next_call="works")  # fmt: skip
+
+
 def kill_while_writing(kind, folder, wait):
     command = [sys.executable, str(HERE / "storage_child.py"), kind, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
@@ -147,6 +165,22 @@ def check_killed(times, tmp_path, table):
 
     left = killed("cache", tmp_path / "c", times, entry_is_whole)
     table("storage", what="cache, kill -9", cases=times, partial=0, next_call="works",
+          hidden_left=left)  # fmt: skip
+    check_killed_snapshots(times, tmp_path / "s", table)
+
+
+def check_killed_snapshots(times, folder, table):
+    folder.mkdir()
+    with rt.load(FILE, "cpu") as model, streams(model) as (old, new):
+
+        def snapshot_is_whole():
+            with model.restore((folder / "s").read_bytes()) as restored:
+                assert restored.states["n"] in (0, 5)
+            old.snapshot(folder / "s")
+
+        old.snapshot(folder / "s")
+        left = killed("snapshot", folder, times, snapshot_is_whole)
+    table("storage", what="snapshot, kill -9", cases=times, partial=0, next_call="works",
           hidden_left=left)  # fmt: skip
 
 

@@ -53,7 +53,8 @@ def _driver(uri: str) -> Any:
     The devices of a driver share an allocator, and a thread of the parent that was allocating at
     the moment of the fork left its mutex locked in the child for ever.
     """
-    return (binding.create_hal_driver if _forked else binding.get_cached_hal_driver)(uri)
+    create: Any = getattr(binding, "create_hal_driver")  # noqa: B009, the type stub lacks it
+    return create(uri) if _forked else ireert.get_driver(uri)
 
 
 def open_device(uri: str) -> Opened:
