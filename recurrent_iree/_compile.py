@@ -30,6 +30,7 @@ def lower(
     *specs: Any,
     name: str | None = None,
     chunks: Sequence[int] | None = None,
+    entry: str | Sequence[str] | None = None,
     xla: bool = True,
     weights: str = "f32",
     **keyword_specs: Any,
@@ -42,7 +43,14 @@ def lower(
         The lowered program: ``.text()`` is StableHLO, ``.report()`` says what was captured.
     """
     return capture(
-        program, specs, keyword_specs, name=name, chunks=chunks, xla=xla, weights=weights
+        program,
+        specs,
+        keyword_specs,
+        name=name,
+        chunks=chunks,
+        entry=entry,
+        xla=xla,
+        weights=weights,
     )
 
 
@@ -52,6 +60,7 @@ def compile(
     targets: Sequence[str] = ("cpu",),
     name: str | None = None,
     chunks: Sequence[int] | None = None,
+    entry: str | Sequence[str] | None = None,
     weights: Literal["f32", "bf16", "int8"] = "f32",
     metadata: Mapping[str, str] | None = None,
     fallback: Literal["loop", "error"] | None = None,
@@ -70,6 +79,10 @@ def compile(
             ``"vmvx"``, ``"xla"``, …
         name: what the artifact is called; by default the name of the function or layer.
         chunks: the lengths of the pieces in which sequences of any length are run.
+        entry: what to compile: ``"sequence"`` (``"main"`` if no input has a time axis), which is
+            the default, ``"gradients"``, or a list of both. ``"gradients"`` takes the inputs and
+            the cotangents of the outputs, and gives the outputs and the gradients for the inputs
+            and the weights; the runtime calls it by ``model.gradients(...)``.
         weights: how the matrices of products are stored: ``"f32"``, ``"bf16"`` (rounded to half
             the bytes) or ``"int8"`` (a quarter, with a scale for each output channel). Sums stay
             in float32. What the rounding does to the outputs is in ``artifact.report()``.
@@ -107,7 +120,14 @@ def compile(
         options = replace(options, plan=replace(options.plan, fallback=fallback))
     wants_xla = any(target.split(":")[0] == "xla" for target in targets)
     lowered = capture(
-        program, specs, keyword_specs, name=name, chunks=chunks, xla=wants_xla, weights=weights
+        program,
+        specs,
+        keyword_specs,
+        name=name,
+        chunks=chunks,
+        entry=entry,
+        xla=wants_xla,
+        weights=weights,
     )
     return build(
         _compiler_program(lowered, metadata or {}),

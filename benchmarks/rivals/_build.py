@@ -14,7 +14,7 @@ import recurrent_iree as ri
 from recurrent_iree_compiler import BuildOptions
 
 from ._cells import inputs_of, weights_of
-from ._jax_programs import gradients, program
+from ._jax_programs import loss, program
 from ._work import CLASSIC, Work
 
 
@@ -48,7 +48,8 @@ class Builder:
         jax.clear_caches()
         specs = [_spec(work, i, x) for i, x in enumerate(inputs_of(work))]
         if work.kind == "gradients":
-            return ri.compile(gradients(work), weights_of(work), *specs, options=self.options)
+            given = (weights_of(work), *specs)
+            return ri.compile(loss(work), *given, entry="gradients", options=self.options)
         if work.cell in CLASSIC:
             return ri.compile(_layer(work), *specs, options=self.options)
         return ri.compile(program(work), weights_of(work), *specs, options=self.options)

@@ -72,12 +72,19 @@ def step_program(work: Work) -> Callable[..., Any]:
     return run
 
 
-def gradients(work: Work, hoisted: bool = False) -> Callable[..., Any]:
-    """``f(weights, x)``: the gradients of the mean square of the output in the weights."""
+def loss(work: Work, hoisted: bool = False) -> Callable[..., Any]:
+    """``f(weights, x)``: the mean square of the output."""
     forward = program(work, hoisted)
+    return lambda weights, x: (forward(weights, x) ** 2).mean()
+
+
+def gradients(work: Work, hoisted: bool = False) -> Callable[..., Any]:
+    """``f(weights, x)``: the gradients of `loss` for the weights, and for the inputs."""
+    backward = jax.grad(loss(work, hoisted), (0, 1))
 
     def run(weights: Any, x: Any) -> Any:
-        return jax.grad(lambda w: (forward(w, x) ** 2).mean())(weights)
+        by_weight, by_input = backward(weights, x)
+        return {**by_weight, "inputs": by_input}
 
     return run
 

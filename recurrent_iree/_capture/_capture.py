@@ -14,7 +14,8 @@ from recurrent_iree_runtime import ArgumentError, RecurrentIreeError, Unsupporte
 
 from ._arguments import sort_arguments
 from ._axes import Case, name_axes
-from ._golden import GoldenCase, golden_cases
+from ._golden import GoldenCase, golden_cases, gradient_cases
+from ._gradients import GRADIENTS, gradient_program
 from ._layer import describe_layer, stateful_probe
 from ._lower import (
     LoweredFunction,
@@ -118,6 +119,7 @@ def capture(
     *,
     name: str | None = None,
     chunks: Sequence[int] | None = None,
+    entry: str | Sequence[str] | None = None,
     xla: bool = True,
     weights: str = "f32",
 ) -> Lowered:
@@ -126,32 +128,88 @@ def capture(
     program = sort_arguments(function, args, kwargs)
     name = str(name or getattr(function, "name", "") or getattr(function, "__name__", "program"))
     lengths = _chunk_lengths(program, chunks)
-    streaming = _streaming(program)
     default = "sequence" if TIME in program.dims else "main"
-    whole = [] if _in_chunks(program) else _whole_pieces(program, default)
-    pieces = _stream_pieces(program, streaming, lengths) if not streaming.reason else []
-    entries = [_default_entry(program, default, whole, pieces)]
+    wanted = wanted_entries(entry, default)
+    streaming = Streaming((), "only its gradients are compiled")
+    whole: list[Piece] = []
+    pieces: list[Piece] = []
+    entries: list[LoweredEntry] = []
     states: list[Array] = []
+    goldens: list[GoldenCase] = []
+    if default in wanted:
+        streaming = _streaming(program)
+        whole = [] if _in_chunks(program) else _whole_pieces(program, default)
+        pieces = _stream_pieces(program, streaming, lengths) if not streaming.reason else []
+        entries = [_default_entry(program, default, whole, pieces)]
     if pieces:
         states, stream_entries = _stream_entries(program, streaming, pieces)
         entries.extend(stream_entries)
-    stored = store(kind, [piece.trace for piece in [*whole, *pieces]], program.weights)
-    for piece in [*whole, *pieces]:
+    back: list[Piece] = []
+    if GRADIENTS in wanted:
+        gradients, back, cases = _gradient_entry(program, whole, kind)
+        entries.append(gradients)
+        goldens.extend(cases)
+    stored = store(kind, [piece.trace for piece in [*whole, *pieces, *back]], program.weights)
+    if default in wanted:
+        goldens = [*_goldens(program, stored, default, lengths, streams=bool(pieces)), *goldens]
+    for piece in [*whole, *pieces, *back]:
         lowered = lower_piece(piece, stored, xla=xla)
-        entry = next(e for e in entries if e.name == piece.entry)
-        entry.functions.append(lowered)
+        next(e for e in entries if e.name == piece.entry).functions.append(lowered)
     return Lowered(
         name=name if name != "<lambda>" else "program",
-        default_entry=default,
+        default_entry=entries[0].name,
         dims=program.dims,
         entries=entries,
         states=states,
         stored=stored,
-        goldens=_goldens(program, stored, default, lengths, streams=bool(pieces)),
+        goldens=goldens,
         streaming=streaming.reason,
-        loops=[describe_scan(eqn) for eqn in [*whole, *pieces][0].trace.scans],
-        layer=describe_layer(program, streaming),
+        loops=[describe_scan(eqn) for eqn in [*whole, *pieces, *back][0].trace.scans],
+        layer=describe_layer(program, streaming) if default in wanted else None,
     )
+
+
+def wanted_entries(entry: str | Sequence[str] | None, default: str) -> tuple[str, ...]:
+    """The entries that `entry` asks for, checked; `default` is what calling the model runs."""
+    wanted = (default,) if entry is None else (entry,) if isinstance(entry, str) else tuple(entry)
+    if not wanted or len(set(wanted)) != len(wanted) or set(wanted) - {default, GRADIENTS}:
+        raise ArgumentError(
+            f"compile: entry={entry!r}; give {default!r}, {GRADIENTS!r}, or both in a list "
+            f"(what calls this program is {default!r}: "
+            + ("an input has" if default == "sequence" else "no input has")
+            + ' a dim called "time")'
+        )
+    return wanted
+
+
+def _gradient_entry(
+    program: Program, whole: list[Piece], kind: str
+) -> tuple[LoweredEntry, list[Piece], list[GoldenCase]]:
+    if kind != "f32":
+        raise UnsupportedError(
+            f'compile: entry="gradients" with weights={kind!r}; gradients are for weights in '
+            "float32. Compile the gradients into an artifact of their own"
+        )
+    unbound = [name for name, sizes in program.dims.items() if sizes is None]
+    if unbound:
+        raise UnsupportedError(
+            f'compile: entry="gradients" with "{unbound[0]}=?"; the backward pass needs every '
+            f'size. Name the sizes in the spec, for example "{unbound[0]}=16|32"'
+        )
+    pieces = whole or _whole_pieces(program, GRADIENTS)
+    shapes = _output_shapes(program, pieces, vary_time=False)
+    made = gradient_program(program, pieces[0].dims, shapes)
+    back = _whole_pieces(made, GRADIENTS)
+    trace = back[0].trace
+    entry = LoweredEntry(
+        name=GRADIENTS,
+        realization="module",
+        inputs=_inputs(made),
+        input_tree=_input_tree(made),
+        outputs=_outputs(trace, _output_shapes(made, back, vary_time=False)),
+        output_tree=tree_json(trace.result),
+    )
+    return entry, back, gradient_cases(made, GRADIENTS)
 
 
 def _goldens(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
+from ._gradients import COTANGENTS
 from ._jaxpr import evaluate
 from ._program import Program
 from ._storage import StoredWeights, output_loss
@@ -50,16 +52,51 @@ def golden_cases(
     cases = [(entry, sizes) for sizes in _all_sizes(program, chunks)]
     cases += [("chunk", sizes) for step in steps for sizes in program.sizes(time=step)]
     call = quick_jit(lambda weights, inputs: jax.tree.leaves(program.call(weights, inputs)))
-    made = [_case(program, call, name, sizes, seed) for name, sizes in cases for seed in (0, 1)]
+    made = [
+        _case(program, call, name, sizes, random_inputs(program, sizes, seed))
+        for name, sizes in cases
+        for seed in (0, 1)
+    ]
     if not stored.layout.weights:
         return made
     return [_with_rounded_weights(program, stored, case) for case in made]
 
 
+def gradient_cases(program: Program, entry: str) -> list[GoldenCase]:
+    """Cases of the entry ``gradients``, with cotangents so small that no gradient is large.
+
+    A gradient of a weight is a sum over all steps, and one tolerance must fit all outputs.
+    """
+    call = quick_jit(lambda weights, inputs: jax.tree.leaves(program.call(weights, inputs)))
+    cases = []
+    for sizes in program.sizes():
+        for seed in (0, 1):
+            inputs = random_inputs(program, sizes, seed)
+            largest = max(_largest(value) for value in call(program.weights, inputs))
+            scale = 2.0 ** -max(0, math.ceil(math.log2(max(largest, 1.0))))
+            cases.append(_case(program, call, entry, sizes, _scaled(program, inputs, scale)))
+    return cases
+
+
+def _largest(value: Any) -> float:
+    array = np.abs(np.asarray(value).astype(np.complex128))
+    return float(np.max(array[np.isfinite(array)], initial=0.0))
+
+
+def _scaled(program: Program, inputs: list[np.ndarray], scale: float) -> list[np.ndarray]:
+    return [
+        (value * scale).astype(value.dtype) if name.split("/")[0] == COTANGENTS else value
+        for name, value in zip(program.names, inputs, strict=True)
+    ]
+
+
 def _case(
-    program: Program, call: Callable[..., Any], entry: str, sizes: dict[str, int], seed: int
+    program: Program,
+    call: Callable[..., Any],
+    entry: str,
+    sizes: dict[str, int],
+    inputs: list[np.ndarray],
 ) -> GoldenCase:
-    inputs = random_inputs(program, sizes, seed)
     outputs = [np.asarray(value) for value in call(program.weights, inputs)]
     return GoldenCase(entry, sizes, inputs, outputs, *_loosest(outputs))
 

@@ -22,6 +22,9 @@ _CALLS = {
     "custom_vjp_call_jaxpr": "fun_jaxpr",
 }
 
+# The calls that have rules of their own for derivatives, or about what a derivative keeps.
+RULES = frozenset({"checkpoint", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"})
+
 
 def closed(jaxpr: Any) -> ClosedJaxpr:
     """`jaxpr` as a closed jaxpr; an open one must have no constants."""
@@ -72,9 +75,10 @@ def live_equations(jaxpr: Jaxpr, outputs: Iterable[Any]) -> list[JaxprEqn]:
     return live[::-1]
 
 
-def flatten_calls(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
-    """`jaxpr` with every call inlined; scans, whiles and branches stay as they are."""
-    return jax.make_jaxpr(lambda *args: evaluate(jaxpr, args, {}))(*jaxpr.in_avals)
+def flatten_calls(jaxpr: ClosedJaxpr, keep: Iterable[str] = ()) -> ClosedJaxpr:
+    """`jaxpr` with every call inlined but those in `keep`; loops and branches stay as they are."""
+    rules: dict[str, Rule] = dict.fromkeys(keep, bind)
+    return jax.make_jaxpr(lambda *args: evaluate(jaxpr, args, rules))(*jaxpr.in_avals)
 
 
 def run_equations(

@@ -14,18 +14,25 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
-from ._jaxpr import bind, evaluate
+from ._jaxpr import bind, dependent_variables, evaluate, flatten_calls
 
 
-def flatten_body(jaxpr: ClosedJaxpr) -> ClosedJaxpr:
-    """`jaxpr` with every call inlined and products of concatenations taken apart."""
+def flatten_body(jaxpr: ClosedJaxpr, num_consts: int, num_carry: int) -> ClosedJaxpr:
+    """`jaxpr` with every call inlined and products of concatenations taken apart.
+
+    They stay whole unless some parts need the carry and some do not: only then can a part leave.
+    """
+    jaxpr = flatten_calls(jaxpr)
+    carry = jaxpr.jaxpr.invars[num_consts : num_consts + num_carry]
+    carried = dependent_variables(jaxpr.jaxpr, carry)
 
     def flat(*args: Any) -> list[Any]:
         pieces: dict[int, tuple[Any, list[Any], int]] = {}
 
         def concatenate(eqn: JaxprEqn, values: list[Any]) -> Sequence[Any]:
             (result,) = bind(eqn, values)
-            pieces[id(result)] = (result, values, eqn.params["dimension"])
+            if len({isinstance(a, Var) and a in carried for a in eqn.invars}) > 1:
+                pieces[id(result)] = (result, values, eqn.params["dimension"])
             return [result]
 
         def dot_general(eqn: JaxprEqn, values: list[Any]) -> Sequence[Any]:

@@ -15,7 +15,7 @@ from jax.extend.core import ClosedJaxpr
 from recurrent_iree._spec import TIME, Spec
 from recurrent_iree_runtime import ArgumentError, UnsupportedError
 
-from ._jaxpr import flatten_calls
+from ._jaxpr import RULES, flatten_calls
 
 SMALLEST_WEIGHT = 64
 
@@ -93,8 +93,18 @@ class Program:
 
     def trace(self, sizes: Mapping[str, Any]) -> Trace:
         """Trace the function for `sizes`, calls inlined, constants lifted to weights."""
+        names, jaxpr, structure = self._traced(self.input_avals(sizes))
+        jaxpr = flatten_calls(jaxpr)
+        return Trace(jaxpr, names, self._lifts(jaxpr), structure)
+
+    def trace_with_rules(self, avals: Sequence[jax.ShapeDtypeStruct]) -> Trace:
+        """As `trace`, for given inputs, but functions with rules for derivatives stay calls."""
+        names, jaxpr, structure = self._traced(avals)
+        jaxpr = flatten_calls(jaxpr, keep=RULES)
+        return Trace(jaxpr, names, self._lifts(jaxpr), structure)
+
+    def _traced(self, avals: Sequence[jax.ShapeDtypeStruct]) -> tuple[list[str], ClosedJaxpr, Any]:
         names = [leaf for leaf in self.leaves if isinstance(leaf, str)]
-        avals = self.input_avals(sizes)
 
         def flat(weights: list[Any], inputs: list[Any]) -> list[Any]:
             result = self.call(dict(zip(names, weights, strict=True)), inputs)
@@ -103,15 +113,16 @@ class Program:
 
         structure: list[Any] = []
         given = [jax.ShapeDtypeStruct(self.weights[n].shape, self.weights[n].dtype) for n in names]
-        jaxpr = jax.make_jaxpr(flat)(given, avals)
+        jaxpr = jax.make_jaxpr(flat)(given, list(avals))
         if jaxpr.effects:
             raise UnsupportedError(
                 f"compile: the program has side effects ({', '.join(map(str, jaxpr.effects))}), "
                 "such as debug.print or a callback; remove them before compiling"
             )
-        jaxpr = flatten_calls(jaxpr)
-        lifted = [self._lift(const) for const in jaxpr.consts]
-        return Trace(jaxpr, names, lifted, structure[-1])
+        return names, jaxpr, structure[-1]
+
+    def _lifts(self, jaxpr: ClosedJaxpr) -> list[str | None]:
+        return [self._lift(const) for const in jaxpr.consts]
 
     def _lift(self, const: Any) -> str | None:
         """The weight that holds the closed-over array `const`, unless it is small."""

@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import JaxprEqn, Literal, Var
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
+from ._accumulators import take_out
 from ._jaxpr import run_equations
 from ._products import flatten_body, run_merged
 from ._split import CONTRACTIONS, INVARIANT, STEP, Split, split_body, variables
@@ -23,8 +24,10 @@ VERSION = 1
 def describe_scan(eqn: JaxprEqn) -> dict[str, Any]:
     """What `lower_scan` does with the scan `eqn`, as JSON for the report."""
     params = eqn.params
-    body = flatten_body(params["jaxpr"]).jaxpr
-    split = split_body(body, params["num_consts"], params["num_carry"])
+    num_consts, num_carry = params["num_consts"], params["num_carry"]
+    body = flatten_body(params["jaxpr"], num_consts, num_carry)
+    lean = take_out(body, num_consts, num_carry)
+    split = split_body(lean.body.jaxpr, num_consts, len(lean.kept))
 
     def products(equations: list[JaxprEqn]) -> int:
         return sum(e.primitive.name in CONTRACTIONS for e in equations)
@@ -32,7 +35,8 @@ def describe_scan(eqn: JaxprEqn) -> dict[str, Any]:
     return {
         "steps": params["length"],
         "backwards": params["reverse"],
-        "carries": params["num_carry"],
+        "carries": num_carry,
+        "sums after the loop": len(lean.accumulators),
         "products before the loop": products([*split.once, *split.before]),
         "products in the loop": products(split.loop),
         "products after the loop": products(split.after),
@@ -62,28 +66,41 @@ def lower_scan(eqn: JaxprEqn, values: Sequence[Any], *, marked: bool = True) -> 
     With `marked` the loop is a composite that the compiler finds, else a plain scan.
     """
     params = eqn.params
-    num_consts, num_carry = params["num_consts"], params["num_carry"]
-    body = flatten_body(params["jaxpr"])
-    jaxpr = body.jaxpr
-    split = split_body(jaxpr, num_consts, num_carry)
-    step_vars = jaxpr.invars[num_consts + num_carry :]
+    num_consts, num_carry, length = params["num_consts"], params["num_carry"], params["length"]
+    body = flatten_body(params["jaxpr"], num_consts, num_carry)
+    lean = take_out(body, num_consts, num_carry)
+    consts, xs = values[:num_consts], values[num_consts + num_carry :]
+    init = [values[num_consts + i] for i in lean.kept]
+    loop = _start(lean.body, consts, len(init), xs, length, params["reverse"])
+    _compute_once(loop)
+    _compute_all_steps(loop, loop.split.before)
+    carry = _run_loop(loop, init, marked)
+    _compute_all_steps(loop, loop.split.after)
+    ys = [_step_output(loop, atom) for atom in loop.step_out]
+    return lean.results(values, num_consts, num_carry, length, carry, ys)
+
+
+def _start(
+    body: ClosedJaxpr,
+    consts: Sequence[Any],
+    num_carry: int,
+    xs: Sequence[Any],
+    length: int,
+    reverse: bool,
+) -> _Loop:
+    jaxpr, num_consts = body.jaxpr, len(consts)
     single = dict(zip(jaxpr.constvars, body.consts, strict=True))
-    single.update(zip(jaxpr.invars[:num_consts], values[:num_consts], strict=True))
-    loop = _Loop(
-        split=split,
-        length=params["length"],
-        reverse=params["reverse"],
+    single.update(zip(jaxpr.invars[:num_consts], consts, strict=True))
+    return _Loop(
+        split=split_body(jaxpr, num_consts, num_carry),
+        length=length,
+        reverse=reverse,
         single=single,
-        stacked=dict(zip(step_vars, values[num_consts + num_carry :], strict=True)),
+        stacked=dict(zip(jaxpr.invars[num_consts + num_carry :], xs, strict=True)),
         carry_vars=list(jaxpr.invars[num_consts : num_consts + num_carry]),
         carry_out=list(jaxpr.outvars[:num_carry]),
         step_out=list(jaxpr.outvars[num_carry:]),
     )
-    _compute_once(loop)
-    _compute_all_steps(loop, split.before)
-    carry = _run_loop(loop, values[num_consts : num_consts + num_carry], marked)
-    _compute_all_steps(loop, split.after)
-    return [*carry, *(_step_output(loop, atom) for atom in loop.step_out)]
 
 
 def _compute_once(loop: _Loop) -> None:

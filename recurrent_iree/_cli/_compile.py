@@ -47,6 +47,12 @@ from ._load import error_text, load_program, parse_spec
 )
 @click.option("--name", help="The name of the program; default: the name in PROGRAM.")
 @click.option(
+    "--entry",
+    "entries",
+    multiple=True,
+    help="May be repeated: sequence (main if no input has a time axis), gradients.",
+)
+@click.option(
     "--fallback",
     type=click.Choice(["loop", "error"]),
     default="loop",
@@ -62,6 +68,7 @@ def compile_command(
     output: Path | None,
     weights: Literal["f32", "bf16", "int8"],
     name: str | None,
+    entries: tuple[str, ...],
     fallback: Literal["loop", "error"],
     quiet: bool,
     traceback: bool,
@@ -87,6 +94,7 @@ def compile_command(
                 *parsed,
                 targets=targets,
                 name=name,
+                entry=entries or None,
                 fallback=fallback,
                 weights=weights,
                 progress=bars.show,

@@ -17,6 +17,7 @@ from ._container import FilePath
 from ._devices import DeviceInfo
 from ._entry_plan import EntryPlan
 from ._errors import ArgumentError, DeviceLostError, StateError
+from ._gradients import GRADIENTS, gradient_values
 from ._layer import Layer
 from ._manifest import Entry
 from ._runner import Runner, UsesRunner
@@ -81,6 +82,26 @@ class Model:
         """Run an entry by name. `chunk` starts from the initial states, which `init` returns."""
         return self._run(self.plan(entry), args, kwargs)
 
+    def gradients(self, /, *args: Any, cotangents: Any = None, **kwargs: Any) -> Any:
+        """The outputs, and the gradients for the inputs and the weights.
+
+        `cotangents` has the structure of the outputs: how much the loss changes with each number
+        of them. `None` stands for zeros, and for outputs that are not of floats; it may be left
+        out if the program returns one number. The result is a namedtuple: `outputs`, `inputs` (a
+        gradient for each positional argument, `None` where it is not of floats), `keywords` (the
+        same for keyword arguments) and `weights`, by name.
+
+        Raises `ArgumentError` for an artifact that was compiled without gradients, and
+        `SignatureError` for arguments that do not fit.
+        """
+        plan = self._plans.get(GRADIENTS)
+        if plan is None:
+            raise ArgumentError(
+                f"{self.name!r} was compiled without gradients; compile it with "
+                f'entry=["{self.manifest.default_entry}", "{GRADIENTS}"]'
+            )
+        return self._run_values(plan, gradient_values(plan, args, kwargs, cotangents))
+
     def plan(self, entry: str) -> EntryPlan:
         """How an entry is called; raises `ArgumentError` for an unknown name."""
         plan = self._plans.get(entry)
@@ -93,7 +114,9 @@ class Model:
     def _run(self, plan: EntryPlan, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if plan.name == "init":
             return self._initial_arrays(args, kwargs)
-        values = plan.values(args, kwargs)
+        return self._run_values(plan, plan.values(args, kwargs))
+
+    def _run_values(self, plan: EntryPlan, values: Sequence[Any]) -> Any:
         if plan.exact(values):
             key = (plan.name, *[value.shape for value in values])
             shortcut = self._shortcuts.get(key)

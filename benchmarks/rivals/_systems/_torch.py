@@ -119,15 +119,16 @@ def _step(work: Work, module: Any) -> Variant:
 
 
 def _gradients(work: Work, module: Any) -> Variant:
-    x = _time_major(work)
-    parameters = [module.weight_ih_l0, module.weight_hh_l0, module.bias_ih_l0]
+    x = _time_major(work).requires_grad_()
+    parameters = [x, module.weight_ih_l0, module.weight_hh_l0, module.bias_ih_l0]
 
     def run() -> Any:
         return torch.autograd.grad((module(x)[0] ** 2).mean(), parameters)
 
     def check() -> np.ndarray:
-        kernel, recurrent, bias = (g.numpy() for g in run())
-        return flat({"kernel": kernel.T, "recurrent": recurrent.T, "bias": bias})
+        inputs, kernel, recurrent, bias = (g.numpy() for g in run())
+        found = {"kernel": kernel.T, "recurrent": recurrent.T, "bias": bias}
+        return flat({**found, "inputs": inputs.swapaxes(0, 1)})
 
     return Variant(run, check)
 

@@ -223,6 +223,7 @@ def test_the_report_counts_the_products_of_each_loop() -> None:
             "steps": 4,
             "backwards": False,
             "carries": 1,
+            "sums after the loop": 0,
             "products before the loop": 1,
             "products in the loop": 1,
             "products after the loop": 0,
