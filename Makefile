@@ -47,7 +47,7 @@ soak: $(VENV)/.test ## a million steps, a thousand loads, ten thousand sessions 
 coverage: $(VENV)/.test ## branch coverage of the runtime package (at least 95%)
 	$(call say,coverage run -m pytest tests/runtime tests/faults)
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n0 -m "not slow" tests/runtime tests/faults $(PYTEST_ARGS)
+	@$(BIN)/coverage run -m pytest -n0 -m "not slow and not faults" tests/runtime tests/faults $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 lint: $(VENV)/.lint ## ruff and pyright, as pre-commit and CI run them
