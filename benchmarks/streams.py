@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="compute threads of ONNX Runtime")
     parser.add_argument("--device", default="cpu:local-sync")
     parser.add_argument("--max-wait", type=float, default=0.0, help="of threads and tasks, seconds")
-    parser.add_argument("--sizes", default="1,4,8,12,16,20,24,28", help="batches to compile for")
+    parser.add_argument("--sizes", default="1,4,8,16,24", help="batches to compile for")
     parser.add_argument("--out", type=Path, help="a folder for the results")
     options = parser.parse_args()
     machine = describe()
