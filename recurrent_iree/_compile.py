@@ -78,7 +78,8 @@ def compile(
             ``"cpu:aarch64"``, ``"vulkan"``, ``"vulkan:llvmpipe"``, ``"cuda"``, ``"cuda:sm_80"``,
             ``"vmvx"``, ``"xla"``, …
         name: what the artifact is called; by default the name of the function or layer.
-        chunks: the lengths of the pieces in which sequences of any length are run.
+        chunks: the lengths of the pieces in which sequences of any length are run; by default one
+            call serves any length where the target can, and pieces of 64, 8 and 1 steps elsewhere.
         entry: what to compile: ``"sequence"`` (``"main"`` if no input has a time axis), which is
             the default, ``"gradients"``, or a list of both. ``"gradients"`` takes the inputs and
             the cotangents of the outputs, and gives the outputs and the gradients for the inputs

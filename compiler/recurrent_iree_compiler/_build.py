@@ -8,14 +8,20 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
-from recurrent_iree_runtime import ArgumentError, VerificationError
+from recurrent_iree_runtime import (
+    ArgumentError,
+    CompileError,
+    CompilerCrashError,
+    UnsupportedError,
+    VerificationError,
+)
 
 from ._artifact import Artifact
 from ._iree_compile import compile_module
 from ._link import link, module_text
 from ._options import BuildOptions, Event, Progress, Stage
 from ._package import package
-from ._plan import Decision, plan_module, plan_tiling
+from ._plan import NotForAnyLength, plan_module, plan_tiling
 from ._process import Limits
 from ._program import Program
 from ._report import TargetReport
@@ -84,6 +90,8 @@ class _Job:
     text: str = ""
     module: bytes = b""
     seconds: float = 0.0
+    lacks: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 @dataclass
@@ -105,32 +113,59 @@ class _Build:
     def prepare(self, target: Target) -> _Job:
         """Link the program for a target and choose the form of its recurrences."""
         job = _Job(target, TargetReport(target.name, target.flags, target.note))
+        if target.driver != "xla":
+            self.tell(job, "plan")
         if target.driver == "xla":
-            return job
-        self.tell(job, "plan")
-        module = link(self.program, target.abi)
-        decisions: list[Decision] = plan_module(
-            module, target.name, target.driver, self.options.plan
-        )
-        job.report.decisions = decisions
-        tiling = plan_tiling(module, target.name, target.driver, decisions, self.options.plan)
-        if tiling is not None:
-            job.target = replace(target, flags=(*target.flags, *tiling.flags))
-            job.report.flags = job.target.flags
-            job.report.products = tiling.text
-        job.text = module_text(module)
+            self._in_chunks(job, "XLA compiles for sizes that are known")
+        elif not self.program.any_length:
+            self._plan(job)
+        else:
+            try:
+                self._plan(job, self.program.several_steps)
+                job.report.lengths = "one function runs any number of steps"
+            except (NotForAnyLength, UnsupportedError) as why:
+                self._in_chunks(job, str(why))
+                self._plan(job, job.lacks)
         return job
+
+    def _in_chunks(self, job: _Job, why: str) -> None:
+        """Leave out the functions of any length; `why` says what stands in their way."""
+        job.lacks = self.program.any_length
+        job.report.lengths = f"in chunks, because {why}" if job.lacks else ""
+
+    def _plan(self, job: _Job, lacks: tuple[str, ...] = ()) -> None:
+        target, options = job.target, self.options.plan
+        module = link(self.program, target.abi, lacks)
+        decisions = plan_module(module, target.name, target.driver, options)
+        tiling = plan_tiling(module, target.name, target.driver, decisions, options)
+        extra = () if tiling is None else tuple(tiling.flags)
+        job.report.decisions = decisions
+        job.report.products = "" if tiling is None else tiling.text
+        job.report.flags = job.flags = (*target.flags, *extra)
+        job.text, job.lacks = module_text(module), lacks
 
     def compile(self, job: _Job) -> None:
         if job.target.driver == "xla":
             return
         self.tell(job, "compile")
         start = time.perf_counter()
-        job.module = compile_module(
-            job.text, job.target, self.options, self.cancel, lambda: self.tell(job, "cached")
-        )
+        try:
+            job.module = self._compiled(job)
+        except (CompileError, CompilerCrashError) as error:
+            if not set(self.program.any_length) - set(job.lacks):
+                raise
+            reason = (str(error).strip().splitlines() or [""])[0]
+            self._in_chunks(job, f"IREE does not compile it for any length: {reason}")
+            self._plan(job, job.lacks)
+            job.module = self._compiled(job)
         job.seconds = time.perf_counter() - start
         job.report.size = len(job.module)
+
+    def _compiled(self, job: _Job) -> bytes:
+        target = replace(job.target, flags=job.flags)
+        return compile_module(
+            job.text, target, self.options, self.cancel, lambda: self.tell(job, "cached")
+        )
 
     def verify(self, job: _Job, draft: dict[str, bytes]) -> None:
         self.tell(job, "verify")
@@ -148,7 +183,11 @@ class _Build:
     def members(self, jobs: list[_Job]) -> dict[str, bytes]:
         modules = {job.target.name: job.module for job in jobs}
         return package(
-            self.program, [j.target for j in jobs], modules, [job.report for job in jobs]
+            self.program,
+            [j.target for j in jobs],
+            modules,
+            [job.report for job in jobs],
+            {job.target.name: job.lacks for job in jobs},
         )
 
     def each(self, jobs: list[_Job], work: Callable[[_Job], None]) -> None:

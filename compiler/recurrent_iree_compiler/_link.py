@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +16,8 @@ from ._signature import Signature, Value, signature_of, weight_values
 SCOPE = "weights"
 
 
-def link(program: Program, abi: Mapping[str, str]) -> Module:
-    """One module with a public function for each symbol of the program.
+def link(program: Program, abi: Mapping[str, str], without: Collection[str] = ()) -> Module:
+    """One module with a public function for each symbol of the program but those `without`.
 
     `abi` maps dtypes to the dtypes that they have at the edge of the module.
 
@@ -36,7 +36,7 @@ def link(program: Program, abi: Mapping[str, str]) -> Module:
         sources: list[Module] = []
         lines = [_global(i, weight) for i, weight in enumerate(weights)]
         for entry in program.entries:
-            for function in entry.functions:
+            for function in (f for f in entry.functions if f.symbol not in without):
                 signature = signature_of(program, entry, function, abi)
                 source = _read(program, function, context)
                 _check(source, function.symbol, weights, signature)

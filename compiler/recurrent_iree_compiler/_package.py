@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,14 +29,21 @@ def package(
     targets: Sequence[Target],
     modules: Mapping[str, bytes],
     report: Report,
+    lacks: Mapping[str, Sequence[str]],
 ) -> dict[str, bytes]:
     """All members of the artifact, the manifest included.
 
-    `modules` holds the compiled bytes by target name, for every target but those of XLA. The same
-    arguments always give the same bytes.
+    `modules` holds the compiled bytes by target name, for every target but those of XLA, and
+    `lacks` the functions that a target is without. The same arguments always give the same bytes.
     """
     members: dict[str, bytes] = {}
-    described = [_module(program, target, modules, members) for target in targets]
+    described = [
+        replace(
+            _module(program, target, modules, members, lacks[target.name]),
+            lacks=tuple(sorted(lacks[target.name])),
+        )
+        for target in targets
+    ]
     for symbol, source in program.functions.items():
         members[f"program/{symbol}.stablehlo"] = bytes(source.stablehlo)
     if program.weights:
@@ -60,10 +68,14 @@ def package(
 
 
 def _module(
-    program: Program, target: Target, modules: Mapping[str, bytes], members: dict[str, bytes]
+    program: Program,
+    target: Target,
+    modules: Mapping[str, bytes],
+    members: dict[str, bytes],
+    lacks: Sequence[str],
 ) -> Module:
     if target.driver == "xla":
-        chosen = _blobs(program, target, members)
+        chosen = _blobs(program, target, members, lacks)
         names = {symbol: _blob_name(program, symbol, key) for symbol, key in chosen.items()}
         needs = _common_platforms(chosen)
         return Module(target.name, "xla", None, dict(needs), functions_xla=names)
@@ -79,11 +91,15 @@ def _module(
     )
 
 
-def _blobs(program: Program, target: Target, members: dict[str, bytes]) -> dict[str, str]:
+def _blobs(
+    program: Program, target: Target, members: dict[str, bytes], lacks: Sequence[str]
+) -> dict[str, str]:
     """The platforms of the jax.export blob chosen for each function; adds it to the members."""
     wanted = target.name.partition(":")[2]
     chosen: dict[str, str] = {}
     for symbol, source in program.functions.items():
+        if symbol in lacks:
+            continue
         fitting = [k for k in sorted(source.xla) if not wanted or wanted in k.split(",")]
         if not fitting:
             raise UnsupportedError(

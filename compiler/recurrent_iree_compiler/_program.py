@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from recurrent_iree_runtime import ArgumentError, Dim, Entry, Leaf
+from recurrent_iree_runtime import ArgumentError, Dim, Entry, Function, Leaf
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,21 @@ class Program:
     versions: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     captured: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def any_length(self) -> tuple[str, ...]:
+        """The functions that run any number of steps in one call."""
+        return tuple(f.symbol for f in self._chunks if "time" not in f.dims)
+
+    @property
+    def several_steps(self) -> tuple[str, ...]:
+        """The functions that a function of any length makes superfluous."""
+        return tuple(f.symbol for f in self._chunks if f.dims.get("time", 0) > 1)
+
+    @property
+    def _chunks(self) -> tuple[Function, ...]:
+        found = [entry.functions for entry in self.entries if entry.name == "chunk"]
+        return found[0] if found else ()
 
     def __post_init__(self) -> None:
         used = {f.symbol for entry in self.entries for f in entry.functions}

@@ -37,6 +37,7 @@ class TargetReport:
         note: a choice that was made for the caller, as a sentence.
         decisions: the form of each recurrence.
         products: whether products outside of the loops get packed operands, and why.
+        lengths: how sequences of any length are run, if the program takes them.
         size: bytes of the module; 0 for XLA, which compiles when it loads.
         verification: how it was checked.
     """
@@ -46,6 +47,7 @@ class TargetReport:
     note: str = ""
     decisions: list[Decision] = field(default_factory=list)
     products: str = ""
+    lengths: str = ""
     size: int = 0
     verification: Verification = field(default_factory=lambda: Verification("not run"))
 
@@ -57,6 +59,7 @@ class TargetReport:
             "note": self.note,
             "recurrences": [decision.to_json() for decision in self.decisions],
             "products": self.products,
+            "lengths": self.lengths,
             "size": self.size,
             "verification": {
                 "status": self.verification.status,

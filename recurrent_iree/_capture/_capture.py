@@ -12,6 +12,7 @@ import numpy as np
 from recurrent_iree._spec import TIME, Spec
 from recurrent_iree_runtime import ArgumentError, RecurrentIreeError, UnsupportedError
 
+from ._any_length import lower_any_length
 from ._arguments import sort_arguments
 from ._axes import Case, name_axes
 from ._golden import GoldenCase, golden_cases, gradient_cases
@@ -71,6 +72,8 @@ class Lowered:
         stored: the weights of the program, as its functions take them.
         goldens: inputs and the outputs that XLA gives for them.
         streaming: empty if the program can be streamed, else the reason why it cannot.
+        any_length: ``"yes"`` if one function runs any number of steps, else why none does; empty
+            if the lengths are known.
         loops: what was found of each loop of the first function, as JSON.
         layer: what the runtime needs to know of the layer that this is, as JSON; else ``None``.
     """
@@ -83,6 +86,7 @@ class Lowered:
     stored: StoredWeights
     goldens: list[GoldenCase]
     streaming: str
+    any_length: str
     loops: list[dict[str, Any]]
     layer: dict[str, Any] | None = None
 
@@ -100,6 +104,7 @@ class Lowered:
         return {
             "entries": {e.name: [f.symbol for f in e.functions] for e in self.entries},
             "streaming": self.streaming or "yes",
+            **({"any length": self.any_length} if self.any_length else {}),
             "loops": self.loops,
             "states": [f"{s.name}: {s.dtype}{list(s.shape)}" for s in self.states],
             "weights": {name: list(value.shape) for name, value in self.stored.seen().items()},
@@ -155,6 +160,15 @@ def capture(
     for piece in [*whole, *pieces, *back]:
         lowered = lower_piece(piece, stored, xla=xla)
         next(e for e in entries if e.name == piece.entry).functions.append(lowered)
+    any_length = ""
+    if pieces and _in_chunks(program) and chunks is None:
+        functions, why = lower_any_length(program, streaming, stored)
+        chunk = next(e for e in entries if e.name == "chunk")
+        if all(f.sources == chunk.functions[0].sources for f in functions):
+            chunk.functions.extend(functions)
+            any_length = why or "yes"
+        else:
+            any_length = "which outputs are inputs depends on the length"
     return Lowered(
         name=name if name != "<lambda>" else "program",
         default_entry=entries[0].name,
@@ -164,6 +178,7 @@ def capture(
         stored=stored,
         goldens=goldens,
         streaming=streaming.reason,
+        any_length=any_length,
         loops=[describe_scan(eqn) for eqn in [*whole, *pieces, *back][0].trace.scans],
         layer=describe_layer(program, streaming) if default in wanted else None,
     )

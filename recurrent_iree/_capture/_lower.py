@@ -74,9 +74,11 @@ def sequence_piece(program: Program, entry: str, sizes: dict[str, Any]) -> Piece
     return Piece(entry, sizes, trace, compute, program.input_avals(sizes), [])
 
 
-def chunk_piece(program: Program, streaming: Streaming, sizes: dict[str, int]) -> Piece:
-    """A piece of the sequence, with states in and out."""
-    trace = program.trace(sizes)
+def chunk_piece(
+    program: Program, streaming: Streaming, sizes: dict[str, Any], trace: Trace | None = None
+) -> Piece:
+    """A piece of the sequence, with states in and out; `trace` is that for `sizes`."""
+    trace = trace or program.trace(sizes)
 
     def compute(weights: Any, inputs: list[Any], states: list[Any], marked: bool) -> Any:
         args = _args(trace, weights, inputs)
@@ -157,8 +159,16 @@ def lower_piece(piece: Piece, stored: StoredWeights, *, xla: bool) -> LoweredFun
         text=exported.mlir_module(),
         portable=exported.mlir_module_serialized,
         xla=blob,
-        cost=estimate(piece.trace.jaxpr) if piece.entry != "init" else {"flops": 0.0, "bytes": 0.0},
+        cost=_cost(piece),
     )
+
+
+def _cost(piece: Piece) -> dict[str, float]:
+    """The estimate of one call; empty if it depends on sizes that are not known."""
+    if piece.entry == "init":
+        return {"flops": 0.0, "bytes": 0.0}
+    known = all(isinstance(size, int) for size in piece.dims.values())
+    return estimate(piece.trace.jaxpr) if known else {}
 
 
 def _source(value: Any, inputs: Sequence[Any]) -> int | None:

@@ -13,12 +13,14 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
 from ._accumulators import take_out
 from ._jaxpr import run_equations
+from ._mark import marked as marked_any
 from ._products import flatten_body, run_merged
 from ._split import CONTRACTIONS, INVARIANT, STEP, Split, split_body, variables
 
 RECURRENCE = "recurrent_iree.recurrence"
 CELL = "recurrent_iree.cell"
 VERSION = 1
+ANY_LENGTH = -1
 
 
 def describe_scan(eqn: JaxprEqn) -> dict[str, Any]:
@@ -178,29 +180,34 @@ def emit_recurrence(
     reverse: bool,
     marked: bool,
 ) -> list[Any]:
-    """Loop `cell(*consts, *carry, *x_t) -> (*carry, *y_t)`; returns the last carry and all y."""
+    """Loop `cell(*consts, *carry, *x_t) -> (*carry, *y_t)`; returns the last carry and all y.
+
+    A `length` that is a symbol is known from the step inputs; a loop without any gets one.
+    """
+    if not isinstance(length, int) and not xs:
+        xs, inner = [jnp.zeros((length,), jnp.int32)], cell
+        cell = lambda *values: inner(*values[:-1])  # noqa: E731
     if length == 1 and not marked:
         out = cell(*consts, *init, *(x[0] for x in xs))
         return [*out[: len(init)], *(y[None] for y in out[len(init) :])]
     counts = (len(consts), len(init), len(xs))
     if not marked or length == 0 or any(_is_key(v) for v in [*consts, *init, *xs]):
         return list(_plain_loop(cell, counts, length, reverse)(*consts, *init, *xs))
+    attributes = {
+        "num_consts": counts[0],
+        "num_carry": counts[1],
+        "num_xs": counts[2],
+        "length": length if isinstance(length, int) else ANY_LENGTH,
+        "reverse": reverse,
+    }
+    operands = [*consts, *init, *xs]
+    if any(not isinstance(n, int) for value in operands for n in jnp.shape(value)):
+        step = marked_any(cell, CELL, {})
+        loop = _plain_loop(step, counts, length, reverse)
+        return marked_any(loop, RECURRENCE, attributes)(*operands)
     step = lax.composite(cell, name=CELL, version=VERSION)
-    loop = lax.composite(
-        _plain_loop(step, counts, length, reverse), name=RECURRENCE, version=VERSION
-    )
-    return list(
-        loop(
-            *consts,
-            *init,
-            *xs,
-            num_consts=counts[0],
-            num_carry=counts[1],
-            num_xs=counts[2],
-            length=length,
-            reverse=reverse,
-        )
-    )
+    loop = _plain_loop(step, counts, length, reverse)
+    return list(lax.composite(loop, name=RECURRENCE, version=VERSION)(*operands, **attributes))
 
 
 def _plain_loop(
@@ -217,7 +224,8 @@ def _plain_loop(
 
         init = operands[num_consts : num_consts + num_carry]
         xs = operands[num_consts + num_carry :]
-        carry, ys = lax.scan(step, init, xs, length=length, reverse=reverse)
+        steps = length if isinstance(length, int) else None
+        carry, ys = lax.scan(step, init, xs, length=steps, reverse=reverse)
         return (*carry, *ys)
 
     return loop

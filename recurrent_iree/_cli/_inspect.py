@@ -60,6 +60,8 @@ def _add_plan(root: Node, report: dict[str, Any]) -> None:
         node = plan.add(target["target"])
         if target["note"]:
             node.add(target["note"])
+        if target.get("lengths"):
+            node.add(f"sequences of any length: {target['lengths']}")
         for made in target["recurrences"]:
             steps = "" if made["steps"] is None else f", {made['steps']} steps"
             line = node.add(f"{made['recurrence']}: {made['form']}{steps}")

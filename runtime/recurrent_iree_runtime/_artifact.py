@@ -1,5 +1,6 @@
 """An artifact that was read and whose members are checked before they are used."""
 
+import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 
 from ._container import Container, FilePath, read_container
 from ._errors import ArgumentTypeError, ArtifactError, IntegrityError
-from ._manifest import LARGEST_MANIFEST, Manifest, digest
+from ._manifest import LARGEST_MANIFEST, Manifest, Module, digest
 from ._safetensors import check_arrays, read_safetensors
 from ._storage import pack_weights, read_storage, unpack
 from ._zip_layout import FIRST, SIGNATURE
@@ -41,6 +42,14 @@ which is no entry
         self.storage = read_storage(self.manifest)
         self.signature = self._signature()
         self._check_table()
+
+    def seen_by(self, module: Module | None) -> "ArtifactFile":
+        """The same file, with a manifest of only the functions that `module` has."""
+        if module is None or not module.lacks:
+            return self
+        seen = copy.copy(self)
+        seen.manifest = self.manifest.seen_by(module)
+        return seen
 
     def _manifest_is_intact(self, text: memoryview) -> bool:
         return bytes(self._container.member("manifest.sha256")) == digest(text).encode()

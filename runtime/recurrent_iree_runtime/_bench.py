@@ -172,7 +172,7 @@ class _Run:
         chunk = model.manifest.entry("chunk")
         if chunk is None or [x.shape for x in chunk.inputs] != [x.shape for x in self.entry.inputs]:
             return
-        if not any(f.dims["time"] == 1 for f in chunk.functions):
+        if not any(f.dims.get("time") == 1 for f in chunk.functions):
             return
         batch = [dict(zip(x.shape, a.shape, strict=True)).get("batch")
                  for x, a in zip(chunk.inputs, self.arrays, strict=True)]  # fmt: skip

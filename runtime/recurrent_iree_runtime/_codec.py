@@ -45,6 +45,10 @@ class AnyJson:
     """A hint for a part of the document that has its own checker (trees)."""
 
 
+class LeftOut:
+    """A hint for a field that is not in the document if it is empty."""
+
+
 @cache
 def fields_of(cls: type) -> dict[str, Any]:
     """Field name -> type hint with its annotations."""
@@ -75,7 +79,9 @@ def encode(hint: Any, value: Any) -> Any:
             return value
     if dataclasses.is_dataclass(hint):
         hints = fields_of(hint)  # pyright: ignore[reportArgumentType]
-        return {name: encode(h, getattr(value, name)) for name, h in hints.items()}
+        values = {name: getattr(value, name) for name in hints}
+        given = {k: h for k, h in hints.items() if values[k] or not is_left_out(h)}
+        return {name: encode(h, values[name]) for name, h in given.items()}
     origin, args = get_origin(hint), get_args(hint)
     if origin is tuple:
         return [encode(args[0], item) for item in value]
@@ -156,9 +162,15 @@ def _decode_dataclass(cls: type, value: Any, path: str) -> Any:
         if key not in hints:
             refuse(path, f"has the unknown key {short(key)}")
     for key in hints:
-        if key not in value:
+        if key not in value and not is_left_out(hints[key]):
             refuse(path, f"has no key {key!r}")
-    return cls(**{k: decode(h, value[k], f"{path}.{k}") for k, h in hints.items()})
+    given = {k: h for k, h in hints.items() if k in value}
+    return cls(**{k: decode(h, value[k], f"{path}.{k}") for k, h in given.items()})
+
+
+def is_left_out(hint: Any) -> bool:
+    """Whether a key is left out of the JSON when it is empty."""
+    return get_origin(hint) is Annotated and LeftOut in get_args(hint)[1:]
 
 
 def _check_note(note: Any, value: Any, path: str) -> None:

@@ -50,6 +50,7 @@ def load(
     if isinstance(device, Driver):
         return _load_on_driver(artifact, device, arrays)
     info, module = choose_device(artifact.manifest, device)
+    artifact = artifact.seen_by(module)
     if module.driver == "cpu" and info.name == "cpu":
         return _load_on_cpu(artifact, info, module, arrays)
     uri = info.name.partition(":")[2] if module.driver == "cpu" else None
@@ -64,6 +65,7 @@ def load(
 def _load_on_driver(artifact: ArtifactFile, driver: Driver, arrays: Weights) -> Model:
     info = DeviceInfo(driver.name, driver.name, driver.description, True, "given by the caller")
     module = next((m for m in artifact.manifest.modules if m.driver == driver.name), None)
+    artifact = artifact.seen_by(module)
 
     def open_runner(weights: Weights) -> Runner:
         executable = driver.load(module, artifact.read_member, weights)

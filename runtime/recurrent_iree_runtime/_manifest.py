@@ -1,11 +1,11 @@
 """The manifest of an artifact: what is inside, in names, shapes, dtypes and hashes."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from . import _codec
-from ._codec import AnyJson, Count, Range, Text
+from ._codec import AnyJson, Count, LeftOut, Range, Text
 from ._dtypes import DTYPE_NAMES
 from ._errors import NotAnArtifactError, VersionError
 
@@ -92,7 +92,8 @@ class Module:
     `needs` holds for example `{"arch": "x86_64", "features": ["avx2"]}`,
     `{"vulkan_target": "llvmpipe"}` or `{"cuda": "sm_80"}`. `abi` says which dtypes have
     another dtype at the edge of the module, for example `{"bool": "int32"}` on Vulkan.
-    `iree` is the compiler's version. XLA has one blob per function, in `functions_xla`.
+    `iree` is the compiler's version. XLA has one blob per function, in `functions_xla`. `lacks`
+    names the functions of the entries that this module does not have.
     """
 
     target: _Target
@@ -104,6 +105,7 @@ class Module:
     abi: dict[_Dtype, _Dtype] = field(default_factory=dict)
     iree: _Label = ""
     functions_xla: dict[_Symbol, _Path] = field(default_factory=dict)
+    lacks: Annotated[tuple[_Symbol, ...], Count(10_000), LeftOut] = ()
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,16 @@ class Manifest:
     def entry(self, name: str) -> Entry | None:
         """The entry of that name, or `None`."""
         return next((e for e in self.entries if e.name == name), None)
+
+    def seen_by(self, module: Module) -> "Manifest":
+        """The manifest with only the functions that `module` has."""
+        if not module.lacks:
+            return self
+        entries = (
+            replace(e, functions=tuple(f for f in e.functions if f.symbol not in module.lacks))
+            for e in self.entries
+        )
+        return replace(self, entries=tuple(entries))
 
     @property
     def streams(self) -> bool:

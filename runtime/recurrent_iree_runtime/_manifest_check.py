@@ -93,7 +93,7 @@ def _check_sizes(path: str, entry: Entry, function: Function, manifest: Manifest
         for name in leaf.shape:
             if isinstance(name, str) and name not in function.dims and name not in anything:
                 refuse(path, f"has no size for {name!r}, which {leaf.name!r} has")
-    if entry.name == "chunk" and function.dims.get("time", 0) < 1:
+    if entry.name == "chunk" and function.dims.get("time", int("time" in anything)) < 1:
         refuse(path, "has no size of at least 1 for 'time', as every function of 'chunk' must")
 
 
@@ -109,9 +109,15 @@ def _check_module(path: str, module: Module, manifest: Manifest) -> None:
             refuse(path, f"uses the member {member!r}, which is not listed in members")
     if (module.driver == "xla") == (module.member is not None):
         refuse(f"{path}.member", "must be null for xla, and only for xla")
+    symbols = {f.symbol for e in manifest.entries for f in e.functions}
+    unknown = sorted(set(module.lacks) - symbols)
+    if unknown:
+        refuse(f"{path}.lacks", f"names {short(unknown[0])}, which is no function")
+    for entry in manifest.entries:
+        if entry.functions and all(f.symbol in module.lacks for f in entry.functions):
+            refuse(f"{path}.lacks", f"leaves the entry {entry.name!r} without a function")
     if module.driver == "xla":
-        symbols = {f.symbol for e in manifest.entries for f in e.functions}
-        missing = sorted(symbols - set(module.functions_xla))
+        missing = sorted(symbols - {*module.functions_xla, *module.lacks})
         if missing:
             refuse(f"{path}.functions_xla", f"has no blob for {short(missing[0])}")
 

@@ -10,7 +10,7 @@ import math
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,7 @@ def profile(
     Raises `MissingPackageError` if IREE's tools are missing, `DeviceError` if they fail.
     """
     info, module = choose_device(artifact.manifest, device)
+    artifact = artifact.seen_by(module)
     if module.driver == "xla" or module.member is None:
         raise ArgumentError("only IREE can be profiled; for XLA use jax.profiler")
     tools = find_tool("iree-benchmark-module"), find_tool("iree-profile")
@@ -128,7 +129,8 @@ def functions_of(
     chunk = manifest.entry("chunk")
     assert chunk is not None  # the manifest was checked
     functions = chunk_functions(plan, EntryPlan(chunk), dims)
-    used = {f.symbol: f for f in split(dims.get("time", 1), functions, entry.name)}
+    pieces = split(dims.get("time", 1), functions, entry.name)
+    used = {f.symbol: replace(f, dims={"time": steps, **f.dims}) for f, steps in pieces}
     return [(chunk, function) for function in used.values()]
 
 

@@ -166,9 +166,7 @@ class RowStore:
         if room is None:
             room = [np.empty((size, *start.shape), start.dtype) for start in self._start]
             self._room[size] = room
-        for batch, rows, start, axis in zip(
-            room, self._rows, self._start, self._axes, strict=True
-        ):
+        for batch, rows, start, axis in zip(room, self._rows, self._start, self._axes, strict=True):
             np.take(rows, numbers, axis=0, out=batch[:count], mode="clip")
             batch[count:] = start
             arrays.append(batch if axis == 0 else np.moveaxis(batch, 0, axis))
@@ -200,9 +198,9 @@ def _step_functions(
     """The functions of one step by batch size."""
     found: dict[int, Function] = {}
     for function in streams.chunk.entry.functions:
-        if BATCH not in function.dims or any(
-            function.dims.get(name, size) != size for name, size in {**dims, "time": 1}.items()
-        ):
+        if BATCH not in function.dims or function.dims.get("time") != 1:
+            continue
+        if any(function.dims.get(name, size) != size for name, size in dims.items()):
             continue
         if found.setdefault(function.dims[BATCH], function) is not function:
             raise ArgumentError(

@@ -8,7 +8,7 @@ import json
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from ._codec import AnyJson, Count, Range, Text, fields_of
+from ._codec import AnyJson, Count, Range, Text, fields_of, is_left_out
 from ._manifest import FORMAT, Manifest
 
 _SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
@@ -90,7 +90,7 @@ def _dataclass_schema(cls: type, defs: dict[str, Any]) -> dict[str, Any]:
             "description": " ".join((cls.__doc__ or "").split("\n\n")[0].split()),
             "type": "object",
             "additionalProperties": False,
-            "required": sorted(hints),
+            "required": sorted(name for name, hint in hints.items() if not is_left_out(hint)),
             "properties": {name: _schema(hint, defs) for name, hint in hints.items()},
         }
     return {"$ref": f"#/$defs/{cls.__name__}"}

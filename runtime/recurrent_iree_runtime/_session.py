@@ -112,7 +112,7 @@ class Session:
     def _step_ready(self) -> tuple[list[Buffer], Call]:
         buffers = self._alive()
         if self._step is None:
-            have = sorted({f.dims["time"] for f in self._chunk.entry.functions})
+            have = sorted({f.dims.get("time", 0) for f in self._chunk.entry.functions} - {0})
             raise ArgumentError(
                 f"step() needs a chunk of length 1, and {self._model.name!r} was compiled for "
                 f"lengths {', '.join(map(str, have))}; use run(), or compile with chunks=(1, ...)"

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from ._index import ROW, Affine
-from ._ir import Value, row_major
+from ._ir import ANY, Value, row_major
 from ._writer import storage_dtype
 
 
@@ -21,6 +21,7 @@ class Buffer:
         length: elements of the whole memref.
         shape: the tensor as it lies in memory; the batch axis is 1 where rows are kept apart.
         batch: position of the batch axis, or ``None``.
+        any_length: the memref holds as many steps as the caller gives.
         own_rows: rows are those of this workgroup, `row_step` elements apart.
     """
 
@@ -35,6 +36,7 @@ class Buffer:
     name: str = ""
     base: Affine = field(default_factory=Affine)
     start: int = 0
+    any_length: bool = False
 
     @property
     def storage(self) -> str:
@@ -42,7 +44,7 @@ class Buffer:
 
     @property
     def type(self) -> str:
-        return f"memref<{self.length}x{self.storage}>"
+        return f"memref<{'?' if self.any_length else self.length}x{self.storage}>"
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -62,7 +64,10 @@ class Buffer:
 def outside(value: Value, role: str, index: int, batch: int | None, steps: int = 1) -> Buffer:
     """A tensor of the caller, with all rows, and all steps if it is stacked."""
     stride = row_major(value.shape)[batch] if batch is not None else 0
-    return Buffer(value, role, index, value.size * steps, value.shape, batch, False, stride)
+    length = value.size * max(steps, 1)
+    buffer = Buffer(value, role, index, length, value.shape, batch, False, stride)
+    buffer.any_length = steps == ANY
+    return buffer
 
 
 def inside(value: Value, role: str, index: int, batch: int | None, rows: int) -> Buffer:
@@ -91,6 +96,10 @@ class Binding:
     @property
     def type(self) -> str:
         return self.parts[0].type
+
+    @property
+    def any_length(self) -> bool:
+        return self.parts[0].any_length
 
 
 def join(role: str, buffers: list[Buffer]) -> list[Binding]:

@@ -37,7 +37,10 @@ class Executable:
     def _text(self, body: str) -> str:
         names = [b.name[1:] for b in [*self.reads, *self.writes]]
         names += [] if self.on_stack else ["own"]
-        arguments = ", ".join(f"%bind_{n}: !stream.binding" for n in names)
+        kinds = [f"%bind_{n}: !stream.binding" for n in names]
+        if self.kernel.cell.any_length:
+            kinds.insert(len(self.reads), "%steps: index")
+        arguments = ", ".join(kinds)
         return f"""
 stream.executable private @{self.name} {{
   stream.executable.export public @{self.name}_run workgroups() -> (index, index, index) {{
@@ -60,7 +63,12 @@ stream.executable private @{self.name} {{
         zero = kernel.w.index(0)
         lines = []
         for buffer in [*self.reads, *self.writes]:
-            lines.append(_subspan(buffer.name, buffer.name[1:], zero, buffer.type))
+            sizes = ""
+            if buffer.any_length:
+                sizes = f"%size_{buffer.name[1:]}"
+                each = kernel.w.index(buffer.parts[0].value.size)
+                lines.append(f"{sizes} = arith.muli %steps, {each} : index")
+            lines.append(_subspan(buffer.name, buffer.name[1:], zero, buffer.type, sizes))
         if kernel.workgroups > 1:
             step, last = kernel.w.index(kernel.rows), kernel.w.index(kernel.batch - kernel.rows)
             lines.append("%group = hal.interface.workgroup.id[0] : index")
@@ -90,5 +98,7 @@ stream.executable private @{self.name} {{
         return lines
 
 
-def _subspan(name: str, binding: str, offset: str, kind: str) -> str:
-    return f"{name} = stream.binding.subspan %bind_{binding}[{offset}] : !stream.binding -> {kind}"
+def _subspan(name: str, binding: str, offset: str, kind: str, size: str = "") -> str:
+    sizes = f"{{{size}}}" if size else ""
+    source = f"stream.binding.subspan %bind_{binding}[{offset}]"
+    return f"{name} = {source} : !stream.binding -> {kind}{sizes}"

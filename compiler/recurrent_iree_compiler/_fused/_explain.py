@@ -52,9 +52,11 @@ class KernelPlan:
         outside: operations moved out of the loop.
         memory: where the memory of a workgroup is.
         stored: how weights that are stored in fewer bits are read; empty if there are none.
+        early_exit: when steps are left out because they change nothing, or why none are; empty if
+            the cell has no flag that could say so.
     """
 
-    steps: int
+    steps: int | None
     reverse: bool
     batch: int
     workgroups: int
@@ -64,6 +66,7 @@ class KernelPlan:
     outside: int
     memory: str
     stored: str
+    early_exit: str
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON."""
@@ -71,11 +74,14 @@ class KernelPlan:
 
     def text(self) -> str:
         """The plan for a person."""
+        steps = "any number of" if self.steps is None else self.steps
         order = ", last step first" if self.reverse else ""
         lines = [
-            f"one kernel, {self.steps} steps{order}, {self.batch} rows in {self.workgroups} "
+            f"one kernel, {steps} steps{order}, {self.batch} rows in {self.workgroups} "
             f"workgroups of {self.workgroup_rows}",
         ]
+        if self.early_exit:
+            lines.append(self.early_exit)
         if self.outside:
             lines.append(f"{self.outside} operations moved out of the loop")
         total = sum(self.buffers.values())
@@ -106,7 +112,7 @@ def _stage_lines(number: int, stage: StagePlan) -> list[str]:
 def explain(kernel: Kernel, executable: Executable) -> KernelPlan:
     """The plan of an emitted kernel."""
     return KernelPlan(
-        steps=kernel.cell.length,
+        steps=None if kernel.cell.any_length else kernel.cell.length,
         reverse=kernel.cell.reverse,
         batch=kernel.batch,
         workgroups=kernel.workgroups,
@@ -116,6 +122,19 @@ def explain(kernel: Kernel, executable: Executable) -> KernelPlan:
         outside=len(kernel.cell.outside),
         memory="on the stack" if executable.on_stack else "in a transient buffer",
         stored=_stored(kernel, executable),
+        early_exit=_early_exit(kernel),
+    )
+
+
+def _early_exit(kernel: Kernel) -> str:
+    idle = kernel.idle
+    if idle is None:
+        return kernel.never_idle and f"no early exit: {kernel.never_idle}"
+    rows = "all rows of a workgroup" if kernel.stages.has_rows(idle.flag) else "all rows"
+    steps = "step" if idle.after == 1 else "steps"
+    return (
+        f"early exit: once {idle.flag} is {str(idle.value).lower()} for {rows}, {idle.after} more "
+        f"{steps} run; the rest repeat the last outputs"
     )
 
 

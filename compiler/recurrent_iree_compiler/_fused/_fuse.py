@@ -95,6 +95,8 @@ def _executable(
     if len(kernel.w.lines) > LARGEST_KERNEL:
         raise Refused("recurrent_iree.cell", f"a kernel of {len(kernel.w.lines)} lines")
     executable = Executable(kernel, name)
+    if executable.bindings > MOST_BINDINGS and cell.any_length:
+        raise Refused("recurrent_iree.cell", f"{executable.bindings} buffers, for any length")
     if executable.bindings > MOST_BINDINGS:
         direct = {part.value for b in executable.consts for part in b.parts}
         executable = Executable(Kernel(cell, stages, machine, direct, narrow), name)

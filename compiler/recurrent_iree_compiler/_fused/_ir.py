@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+ANY = -1
+"""A number of steps that only the caller knows."""
+
 
 @dataclass(frozen=True, eq=False)
 class Value:
@@ -58,6 +61,7 @@ class Cell:
 
     After `_invariant.hoist` the operations are those that change from step to step, and `consts`
     are the values that they read from outside the loop, in `outside` the operations that make them.
+    A `length` of `ANY` is known only when the kernel runs.
     """
 
     consts: list[Value]
@@ -71,6 +75,10 @@ class Cell:
     splats: dict[Value, float | int | bool] = field(default_factory=dict)
     outside: list[Op] = field(default_factory=list)
     arguments: list[Value] = field(default_factory=list)
+
+    @property
+    def any_length(self) -> bool:
+        return self.length == ANY
 
     def producers(self) -> dict[Value, Op]:
         return {value: op for op in self.ops for value in op.results}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ._buffers import Binding, Buffer, index_of, inside, join, outside
 from ._carried import segments
 from ._evaluate import Block, Evaluator, Index, Names, NotVectorizable
+from ._finished import Idle, find_idle
 from ._index import Affine, variable
 from ._invariant import passed_through
 from ._ir import Cell, Value
@@ -20,6 +21,7 @@ from ._products import Products
 from ._reductions import Reduction
 from ._stages import Loop, Root, Stages
 from ._tiles import Tile, choose_tile, workgroup_rows
+from ._time import emit_loop
 from ._writer import Writer, storage_dtype
 
 _BITS = {"i8": 32, "i16": 32, "i32": 32, "i64": 64, "f32": 32, "f64": 64, "bf16": 32, "f16": 32}
@@ -63,6 +65,9 @@ class Kernel:
         self.targets: dict[Value, list[Buffer]] = defaultdict(list)
         self.homes: dict[Value, Buffer] = {}
         self.first_row = variable("%row0") if self.workgroups > 1 else Affine()
+        found = find_idle(cell, stages) if cell.length != 1 else ""
+        self.idle = found if isinstance(found, Idle) else None
+        self.never_idle = "" if isinstance(found, Idle) else found
         self._bind()
         self._emit()
 
@@ -129,29 +134,17 @@ class Kernel:
         return sum(aligned(b) for b in self.own)
 
     def _emit(self) -> None:
-        w, steps = self.w, self.cell.length
         for init, state in zip(self.inits, self.states, strict=True):
             self._copy(init, state, Affine())
-        zero, one, count = w.index(0), w.index(1), w.index(steps)
-        w.line(f"scf.for %t = {zero} to {count} step {one} {{")
-        with w.scope():
-            w.line(f"%now = arith.remui %t, {w.index(2)} : index")
-            w.line(f"%next = arith.subi {one}, %now : index")
-            if self.cell.reverse:
-                w.line(f"%time = arith.subi {w.index(steps - 1)}, %t : index")
-            else:
-                w.line(f"%time = arith.addi %t, {zero} : index")
-            for loop in self.stages.loops:
-                self._loop(loop)
-        w.line("}")
-        for state, last in zip(self.states, self.lasts, strict=True):
-            self._copy(state, last, Affine(state.length // 2 * (steps % 2)))
+        last = emit_loop(self, self.idle)
+        for state, result in zip(self.states, self.lasts, strict=True):
+            self._copy(state, result, last * (state.length // 2))
 
     def _copy(self, source: Buffer, target: Buffer, base: Affine) -> None:
         """The rows of this workgroup from `source` to `target`; `base` is that of the state."""
         value = source.value
         space = self.stages.lane_shape(value)
-        tile = self._tile(value, space, 0)
+        tile = self.copy_tile(value)
         saved = source.base, target.base
         state = source if source.role == "state" else target
         state.base = base
@@ -160,10 +153,10 @@ class Kernel:
             index = index_of(value, self.stages.batch.get(value), points[0])
             ev.write(target, target.at(index), ev.read(source, source.at(index)))
 
-        self._nest(None, space, self.stages.has_rows(value), tile, body, Packer([], 1))
+        self.nest(None, space, self.stages.has_rows(value), tile, body, Packer([], 1))
         source.base, target.base = saved
 
-    def _loop(self, loop: Loop) -> None:
+    def emit_stage(self, loop: Loop) -> None:
         """Emit one loop in vectors, or element by element where its lanes do not allow vectors."""
         w = self.w
         lines, packs = len(w.lines), len(self.packs)
@@ -192,6 +185,10 @@ class Kernel:
         rows = self.rows if self.stages.has_rows(value) else (1, *space)[-2]
         bits = _BITS[storage_dtype(value.dtype)]
         return choose_tile(self.machine, bits, sums, rows, space[-1])
+
+    def copy_tile(self, value: Value) -> Tile:
+        """The tile in which `value` is copied from one place to another."""
+        return self._tile(value, self.stages.lane_shape(value), 0)
 
     def _sums(self, loop: Loop) -> int:
         """How many products with lanes run at once in `loop`."""
@@ -235,7 +232,7 @@ class Kernel:
                     index = index_of(root.value, batch, lanes)
                     self._store(ev, root.value, index, ev.get(root.value, index))
 
-        self._nest(loop, loop.space, loop.rows, tile, body, packer)
+        self.nest(loop, loop.space, loop.rows, tile, body, packer)
 
     def _store(self, ev: Evaluator, value: Value, index: Index, names: Names) -> None:
         for target in self.targets[value]:
@@ -281,9 +278,9 @@ class Kernel:
             there = tuple(i.plus(s) for i, s in zip(index, starts, strict=True))
             self._store(ev, whole, there, names)
 
-        self._nest(None, space, self.stages.has_rows(whole), tile, body, Packer([], 1))
+        self.nest(None, space, self.stages.has_rows(whole), tile, body, Packer([], 1))
 
-    def _nest(
+    def nest(
         self,
         loop: Loop | None,
         space: tuple[int, ...],

@@ -12,7 +12,7 @@ import math
 from ._buffers import Binding, Buffer
 from ._carried import Segment
 from ._executable import Executable
-from ._ir import Value
+from ._ir import ANY, Value
 from ._packing import Gate, Pack, Source
 from ._writer import storage_dtype
 
@@ -21,7 +21,12 @@ Shape = tuple[int, ...]
 
 def tensor(shape: tuple[int, ...], dtype: str) -> str:
     """The text of a tensor type."""
-    return f"tensor<{''.join(f'{n}x' for n in shape)}{dtype}>"
+    return f"tensor<{''.join('?x' if n == ANY else f'{n}x' for n in shape)}{dtype}>"
+
+
+def sized(shape: tuple[int, ...], dtype: str) -> str:
+    """The type as a dispatch writes it, with the number of steps."""
+    return tensor(shape, dtype) + ("{%steps}" if ANY in shape else "")
 
 
 class Wrapper:
@@ -59,7 +64,14 @@ class Wrapper:
                 arguments.append((name_, tensor(shape, value.dtype)))
                 self.names[kind, value] = self._stored(name_, shape, value.dtype)
         self.order: list[tuple[str, int]] = []
+        if cell.any_length:
+            self._count_steps(arguments[len(self.fixed) + len(self.carries)])
         self.text = self._text(arguments)
+
+    def _count_steps(self, x: tuple[str, str]) -> None:
+        name, kind = x
+        self.lines.insert(0, "  %axis = arith.constant 0 : index")
+        self.lines.insert(1, f"  %steps = tensor.dim {name}, %axis : {kind}")
 
     def fresh(self) -> str:
         self.counter += 1
@@ -83,9 +95,10 @@ class Wrapper:
         source = storage_dtype(dtype)
         if source == dtype:
             return name
-        if dtype != "i1":
+        if dtype != "i1" or ANY in shape:
+            kind = "bitcast_convert" if dtype != "i1" else "convert"
             types = f"({tensor(shape, source)}) -> {tensor(shape, dtype)}"
-            return self._op(f"stablehlo.bitcast_convert {name} : {types}")
+            return self._op(f"stablehlo.{kind} {name} : {types}")
         zero = self._op(f"stablehlo.constant dense<0> : {tensor(shape, source)}")
         types = f"({tensor(shape, source)}, {tensor(shape, source)}) -> {tensor(shape, dtype)}"
         return self._op(f"stablehlo.compare NE, {name}, {zero}, SIGNED : {types}")
@@ -96,8 +109,11 @@ class Wrapper:
         for binding in executable.reads:
             name, shape = self._operand(binding)
             operands.append(name)
-            kinds.append(tensor(shape, binding.storage))
-        outs = [tensor(self._shape(b), b.storage) for b in executable.writes]
+            kinds.append(sized(shape, binding.storage))
+        if executable.kernel.cell.any_length:
+            operands.append("%steps")
+            kinds.append("index")
+        outs = [sized(self._shape(b), b.storage) for b in executable.writes]
         if not executable.on_stack:
             outs.append(tensor((executable.scratch_bytes,), "i8"))
         result = self.fresh()

@@ -10,6 +10,11 @@ from recurrent_iree_compiler._fused import Refusal, known_machine, narrow_of, sp
 from recurrent_iree_compiler._mlir import Module, ir
 from recurrent_iree_runtime import ArgumentError, UnsupportedError
 
+from ._any_length import (
+    NotForAnyLength as NotForAnyLength,
+    bodies_of_any_length,
+    drop_unused,
+)
 from ._decision import Decision as Decision, Form as Form
 from ._gathers import clamp_gathers
 from ._loops import (
@@ -30,6 +35,7 @@ from ._recurrence import (
 from ._safety import check_loops as check_loops
 from ._scales import sink_scales as sink_scales
 from ._tiling import Tiling as Tiling, choose_tiling
+from ._unknown_sizes import rewrite_unknown_sizes
 
 # Nested loops lose the device of software Vulkan drivers, so only these drivers get them.
 _NESTING_DRIVERS = frozenset({"cpu", "vmvx"})
@@ -81,10 +87,11 @@ def plan_module(
         One decision for each recurrence, in order.
 
     Raises:
+        NotForAnyLength: a recurrence of any length has no kernel; loops are for known lengths only.
         UnsupportedError: the module has a loop that IREE is known to miscompile, or a recurrence
             cannot be fused and the options say to refuse it then.
     """
-    check_loops(module)
+    check_loops(module, bodies_of_any_length(module))
     clamp_gathers(module)
     if driver in _FUSING_DRIVERS:
         sink_scales(module)
@@ -94,6 +101,8 @@ def plan_module(
     decisions = []
     for index, recurrence in enumerate(find_recurrences(module)):
         decision = _fuse(module, recurrence, target, driver, options, index)
+        if isinstance(decision, str) and recurrence.any_length:
+            raise NotForAnyLength(decision)
         if isinstance(decision, str):
             if options.fallback == "error":
                 raise UnsupportedError(
@@ -107,6 +116,8 @@ def plan_module(
                     f"{stored} are widened to f32 before the loop, because there is no kernel"
                 )
         decisions.append(decision)
+    drop_unused(module)
+    rewrite_unknown_sizes(module)
     return decisions
 
 
@@ -160,7 +171,8 @@ def _fuse(
     if result.plan.stored:
         details["stored weights"] = result.plan.stored
     reason = "all its steps run in one dispatch, with the state in cache"
-    return Decision(symbol, "fused kernel", reason, length, details)
+    steps = None if recurrence.any_length else length
+    return Decision(symbol, "fused kernel", reason, steps, details)
 
 
 def _loop(module: Module, recurrence: Recurrence, driver: str, index: int, why: str) -> Decision:

@@ -9,6 +9,7 @@ import numpy as np
 
 from recurrent_iree_compiler._mlir import Module, ir
 
+from ._any_length import NotForAnyLength
 from ._recurrence import walk
 
 _SHAPED = re.compile(r"tensor<((?:[\d?]+x)*)(.+)>")
@@ -30,18 +31,35 @@ def _clamp(op: Any) -> None:
     operand, indices = op.operands[0], op.operands[1]
     shape, _ = _shape(operand)
     index_shape, element = _shape(indices)
-    if any(size is None for size in [*shape, *index_shape]):
+    if any(size is None for size in shape):
         return
     numbers = str(op.attributes["dimension_numbers"])
     mapped = _numbers(numbers, "start_index_map")
     vector = int(_field(numbers, r"index_vector_dim = (\d+)", "0"))
     sizes = [int(n) for n in op.attributes["slice_sizes"]]
     most = [shape[axis] - sizes[axis] for axis in mapped]
+    if None in index_shape:
+        _clamp_all(op, most, element)
+        return
     spread = [len(most) if axis == vector else 1 for axis in range(len(index_shape))]
     upper = np.broadcast_to(np.asarray(most, np.int64).reshape(spread), index_shape)
     before = ir.InsertionPoint(op)
     low = _constant(np.zeros(index_shape, np.int64), element, indices.type, before)
     high = _constant(upper, element, indices.type, before)
+    clamped = ir.Operation.create(
+        "stablehlo.clamp", results=[indices.type], operands=[low, indices, high], ip=before
+    )
+    op.operands[1] = clamped.results[0]
+
+
+def _clamp_all(op: Any, most: list[Any], element: str) -> None:
+    """Clamp a number of indices that is not known, all to the same bound."""
+    if len(set(most)) != 1:
+        raise NotForAnyLength("it gathers along several axes outside of the loop")
+    before, kind = ir.InsertionPoint(op), ir.Type.parse(f"tensor<{element}>")
+    low = _constant(np.zeros((), np.int64), element, kind, before)
+    high = _constant(np.asarray(most[0], np.int64), element, kind, before)
+    indices = op.operands[1]
     clamped = ir.Operation.create(
         "stablehlo.clamp", results=[indices.type], operands=[low, indices, high], ip=before
     )

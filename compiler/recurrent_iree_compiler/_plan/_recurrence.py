@@ -37,6 +37,11 @@ class Recurrence:
     reverse: bool
 
     @property
+    def any_length(self) -> bool:
+        """Whether the number of steps is known only when it runs."""
+        return self.length < 0
+
+    @property
     def operand_types(self) -> list[str]:
         return [str(v.type) for v in self.op.operands]
 

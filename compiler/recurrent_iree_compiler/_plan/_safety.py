@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from recurrent_iree_compiler._mlir import Module
 from recurrent_iree_runtime import UnsupportedError
 
-from ._recurrence import walk
+from ._recurrence import functions, walk
 
 
-def check_loops(module: Module) -> None:
+def check_loops(module: Module, unused: Collection[str] = ()) -> None:
     """Refuse loops that stock IREE 3.13 miscompiles.
+
+    Functions that are `unused` in what is compiled may hold any.
 
     Raises:
         UnsupportedError: a loop with a data-dependent condition, or with a dynamic size in what it
             carries.
     """
-    for op in walk(module.operation):
+    used = (f for name, f in functions(module).items() if name not in unused)
+    for op in (op for function in used for op in walk(function)):
         if op.name != "stablehlo.while":
             continue
         dynamic = [str(v.type) for v in op.operands if "?" in str(v.type)]

@@ -16,6 +16,7 @@ from ._recurrence import functions, walk
 
 FLAGS = ("--iree-opt-data-tiling",)
 _FEWEST_ROWS = 8  # below, a product reads its weight once or twice, and packing gains nothing
+_ANY_ROWS = "64"  # a guess at a number of steps that is not known
 _BYTES = {"f64": 8, "f32": 4, "i32": 4, "f16": 2, "bf16": 2, "i8": 1}
 _TENSOR = re.compile(r"tensor<((?:\d+x)*)(\w+)>")
 _CALLS = {"func.call": "callee", "stablehlo.composite": "decomposition"}
@@ -93,7 +94,8 @@ def _is_private(function: Any) -> bool:
 
 def _larger_factor(op: Any) -> int:
     """Bytes of the larger factor; 0 for a batch of products, and for few rows or columns."""
-    tensors = [_TENSOR.fullmatch(str(v.type)) for v in (*op.operands, op.results[0])]
+    types = (str(v.type).replace("?", _ANY_ROWS) for v in (*op.operands, op.results[0]))
+    tensors = [_TENSOR.fullmatch(text) for text in types]
     if not all(tensors) or "batching" in str(op.attributes["dot_dimension_numbers"]):
         return 0
     sizes = [math.prod(int(n) for n in t[1].split("x") if n) for t in tensors if t]

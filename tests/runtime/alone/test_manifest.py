@@ -45,7 +45,6 @@ WRONG = [
     (("entries", 0, "input_tree"), {"leaf": 0}, r"is not \{args: tuple, kwargs: dict\}"),
     (("entries", 0, "output_tree"), {"set": []}, r"expected leaf, list, tuple"),
     (("entries", 0, "realization"), "magic", r"realization is 'magic'"),
-    (("entries", 1, "functions", 0, "dims"), {"batch": 1}, r"no size of at least 1 for 'time'"),
     (("entries", 1, "functions", 0, "dims", "time"), 0, r"no size of at least 1 for 'time'"),
     (("entries", 1, "functions", 0, "dims"), {"time": 1}, r"has no size for 'batch', wh"),
     (("entries", 2, "functions", 0, "dims"), {}, r"has no size for 'batch', which 'h' has"),
@@ -113,6 +112,10 @@ def module(**changes):
         (module(), r"'modules/cpu.vmfb', which is not listed"),
         (module(member=None), r"member must be null for xla"),
         (module(driver="xla", target="xla", member=None), r"has no blob for"),
+        (
+            module(driver="xla", target="xla", member=None, lacks=("nothing",)),
+            r"lacks names 'nothing', which is no function",
+        ),
         (module(target="CPU!"), r"target is 'CPU!'"),
     ],
 )

@@ -115,8 +115,7 @@ def test_a_refused_step_keeps_the_state(model, value, message):
         stream.step(value)
     with pytest.raises(rt.SignatureError):
         stream.run(X[:1])
-    with pytest.raises(rt.SignatureError, match="time 0"):
-        stream.run(X[:, :0])
+    assert stream.run(X[:, :0]).shape == Y[:, :0].shape
     np.testing.assert_allclose(stream.run(X[:, 3:]), Y[:, 3:], rtol=1e-6)
 
 

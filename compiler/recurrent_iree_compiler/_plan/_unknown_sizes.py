@@ -1,0 +1,144 @@
+"""Operations on arrays with an unknown size, in forms that IREE compiles.
+
+IREE 3.13 turns products of more than two axes into reshapes, and does not compile reshapes to a
+shape with an unknown size. So both are written with IREE's own reshape, whose sizes are given.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from recurrent_iree_compiler._mlir import Module, ir
+
+from ._recurrence import functions, walk
+
+_CONTRACTS = re.compile(
+    r"lhs_contracting_dimensions = \[(\d+)\].*rhs_contracting_dimensions = \[(\d+)\]"
+)
+
+
+def rewrite_unknown_sizes(module: Module) -> None:
+    """Replace products, reshapes and moves of axes of arrays with an unknown size, in place."""
+    number = 0
+    with module.context, ir.Location.unknown(module.context):
+        for function in list(functions(module).values()):
+            for op in list(walk(function)):
+                text = _RULES[op.name](op, f"sizes{number}") if op.name in _RULES else ""
+                if text:
+                    _replace(module, op, f"sizes{number}", text)
+                    number += 1
+
+
+def _replace(module: Module, op: Any, symbol: str, text: str) -> None:
+    """Put a call of the function `text` in the place of `op`."""
+    made = ir.Module.parse(f"module {{\n{text}\n}}", module.context)
+    module.body.append(next(iter(made.body.operations)).operation.detach_from_parent())
+    taken = 1 if op.name == "stablehlo.dynamic_reshape" else len(op.operands)
+    call = ir.Operation.create(
+        "func.call",
+        results=[op.results[0].type],
+        operands=list(op.operands)[:taken],
+        attributes={"callee": ir.FlatSymbolRefAttr.get(symbol)},
+        ip=ir.InsertionPoint(op),
+    )
+    op.results[0].replace_all_uses_with(call.results[0])
+    op.erase()
+
+
+def _reshape(op: Any, symbol: str) -> str:
+    """A reshape whose one unknown size follows from the number of elements."""
+    source, target = op.operands[0].type, op.results[0].type
+    if str(target).count("?") != 1:
+        return ""
+    shape = _Sizes(source)
+    shape.lines.append(f"%fixed = arith.constant {_known(target)} : index")
+    shape.lines.append(f"%size = arith.divui {shape.total}, %fixed : index")
+    shape.lines.append(f"%y = {shape.reshape('%x', source, shape.given, target, ['%size'])}")
+    return _function(symbol, f"%x: {source}", str(target), shape.lines)
+
+
+def _product(op: Any, symbol: str) -> str:
+    """A product of rows with a matrix, all rows in one axis."""
+    rows, matrix, result = op.operands[0].type, op.operands[1].type, op.results[0].type
+    axes = _CONTRACTS.search(str(op.attributes["dot_dimension_numbers"]))
+    plain = "batching" not in str(op.attributes["dot_dimension_numbers"])
+    kinds = [ir.RankedTensorType(t) for t in (rows, matrix)]
+    if "?" not in str(rows) or "?" in str(matrix) or not plain or axes is None:
+        return ""
+    if kinds[0].rank < 3 or kinds[1].rank != 2 or int(axes[1]) != kinds[0].rank - 1:
+        return ""
+    if kinds[0].is_dynamic_dim(kinds[0].rank - 1):
+        return ""
+    shape = _Sizes(rows)
+    depth, width = kinds[0].shape[-1], kinds[1].shape[1 - int(axes[2])]
+    flat = f"tensor<?x{depth}x{kinds[0].element_type}>"
+    wide = f"tensor<?x{width}x{ir.RankedTensorType(result).element_type}>"
+    shape.lines.append(f"%depth = arith.constant {depth} : index")
+    shape.lines.append(f"%rows = arith.divui {shape.total}, %depth : index")
+    shape.lines.append(f"%flat = {shape.reshape('%x', rows, shape.given, flat, ['%rows'])}")
+    shape.lines.append(
+        f"%p = stablehlo.dot_general %flat, %w, contracting_dims = [1] x [{axes[2]}] : "
+        f"({flat}, {matrix}) -> {wide}"
+    )
+    shape.lines.append(f"%y = {shape.reshape('%p', wide, ['%rows'], result, shape.given)}")
+    return _function(symbol, f"%x: {rows}, %w: {matrix}", str(result), shape.lines)
+
+
+def _transpose(op: Any, symbol: str) -> str:
+    """A transpose that only moves axes of size one: no element moves."""
+    source, target = op.operands[0].type, op.results[0].type
+    kind = ir.RankedTensorType(source)
+    order = [int(n) for n in op.attributes["permutation"]]
+    moved = [a for a in order if kind.is_dynamic_dim(a) or kind.shape[a] != 1]
+    if "?" not in str(source) or moved != sorted(moved):
+        return ""
+    shape = _Sizes(source)
+    shape.lines.append(f"%y = {shape.reshape('%x', source, shape.given, target, shape.given)}")
+    return _function(symbol, f"%x: {source}", str(target), shape.lines)
+
+
+_RULES: dict[str, Callable[[Any, str], str]] = {
+    "stablehlo.dynamic_reshape": _reshape,
+    "stablehlo.dot_general": _product,
+    "stablehlo.transpose": _transpose,
+}
+
+
+class _Sizes:
+    """Lines that find the unknown sizes of ``%x`` and its number of elements."""
+
+    def __init__(self, kind: Any) -> None:
+        tensor = ir.RankedTensorType(kind)
+        self.lines = [f"%known = arith.constant {_known(kind)} : index"]
+        self.given: list[str] = []
+        self.total = "%known"
+        for axis in range(tensor.rank):
+            if tensor.is_dynamic_dim(axis):
+                self.lines += [
+                    f"%axis{axis} = arith.constant {axis} : index",
+                    f"%size{axis} = tensor.dim %x, %axis{axis} : {kind}",
+                    f"%total{axis} = arith.muli {self.total}, %size{axis} : index",
+                ]
+                self.given.append(f"%size{axis}")
+                self.total = f"%total{axis}"
+
+    def reshape(
+        self, name: str, source: Any, given: list[str], target: Any, wanted: list[str]
+    ) -> str:
+        """The text of the operation."""
+        left = f"{{{', '.join(given)}}}" if given else ""
+        right = f"{{{', '.join(wanted)}}}" if wanted else ""
+        return f"flow.tensor.reshape {name} : {source}{left} -> {target}{right}"
+
+
+def _known(kind: Any) -> int:
+    tensor = ir.RankedTensorType(kind)
+    return math.prod(tensor.shape[a] for a in range(tensor.rank) if not tensor.is_dynamic_dim(a))
+
+
+def _function(symbol: str, takes: str, gives: str, lines: list[str]) -> str:
+    body = "\n  ".join([*lines, f"return %y : {gives}"])
+    return f"func.func private @{symbol}({takes}) -> {gives} {{\n  {body}\n}}"
