@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 Rule = Callable[[JaxprEqn, list[Any]], Sequence[Any]]
@@ -17,13 +18,16 @@ _CALLS = {
     "closed_call": "call_jaxpr",
     "core_call": "call_jaxpr",
     "checkpoint": "jaxpr",
+    "remat2": "jaxpr",
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
     "custom_vjp_call_jaxpr": "fun_jaxpr",
 }
 
 # The calls that have rules of their own for derivatives, or about what a derivative keeps.
-RULES = frozenset({"checkpoint", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"})
+RULES = frozenset(
+    {"checkpoint", "remat2", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"}
+)
 
 
 def closed(jaxpr: Any) -> ClosedJaxpr:
@@ -52,9 +56,17 @@ def _apply(eqn: JaxprEqn, values: list[Any], rules: Mapping[str, Rule]) -> Seque
     name = eqn.primitive.name
     if name in rules:
         return rules[name](eqn, values)
+    if name == "reduce_precision" and _keeps_all_bits(eqn):
+        return values
     if name in _CALLS:
         return evaluate(closed(eqn.params[_CALLS[name]]), values, rules)
     return bind(eqn, values)
+
+
+def _keeps_all_bits(eqn: JaxprEqn) -> bool:
+    """Whether a rounding is to the precision of its own dtype, as derivatives have it."""
+    info = jnp.finfo(eqn.outvars[0].aval.dtype)  # pyright: ignore
+    return (eqn.params["exponent_bits"], eqn.params["mantissa_bits"]) == (info.nexp, info.nmant)
 
 
 def bind(eqn: JaxprEqn, values: Sequence[Any]) -> Sequence[Any]:

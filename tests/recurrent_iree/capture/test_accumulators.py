@@ -241,3 +241,17 @@ def test_carries_that_end_as_a_constant_or_as_they_began() -> None:
         return lax.scan(step, start, x)[0]
 
     assert lowered(program, X)["sums after the loop"] == 1
+
+
+def test_checkpoints_are_inlined() -> None:
+    def loss(U: Any, x: Any) -> Any:
+        def step(h: Any, v: Any) -> Any:
+            h = jnp.tanh(h @ U + v.sum())
+            return h, h
+
+        return jnp.sum(lax.scan(jax.checkpoint(step), START, x)[1])
+
+    found = lowered(jax.grad(loss), U, X, tolerance=5e-5)
+    assert found["sums after the loop"] == 1
+    assert found["products before the loop"] == 1  # what is computed again, for all steps at once
+    assert found["products in the loop"] == 1
