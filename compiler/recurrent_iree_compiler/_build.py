@@ -21,7 +21,7 @@ from ._iree_compile import compile_module
 from ._link import link, module_text
 from ._options import BuildOptions, Event, Progress, Stage
 from ._package import package
-from ._plan import NotForAnyLength, plan_module, plan_tiling
+from ._plan import NotForAnyLength, plan_module, plan_schedule, plan_tiling
 from ._process import Limits
 from ._program import Program
 from ._report import TargetReport
@@ -138,9 +138,11 @@ class _Build:
         module = link(self.program, target.abi, lacks)
         decisions = plan_module(module, target.name, target.driver, options)
         tiling = plan_tiling(module, target.name, target.driver, decisions, options)
-        extra = () if tiling is None else tuple(tiling.flags)
+        schedule = plan_schedule(module, target.name, target.driver, options)
+        extra = [flag for choice in (tiling, schedule) if choice for flag in choice.flags]
         job.report.decisions = decisions
-        job.report.products = "" if tiling is None else tiling.text
+        job.report.products = tiling.text if tiling else ""
+        job.report.schedule = schedule.text if schedule else ""
         job.report.flags = job.flags = (*target.flags, *extra)
         job.text, job.lacks = module_text(module), lacks
 

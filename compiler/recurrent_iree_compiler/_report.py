@@ -38,6 +38,7 @@ class TargetReport:
         decisions: the form of each recurrence.
         products: whether products outside of the loops get packed operands, and why.
         lengths: how sequences of any length are run, if the program takes them.
+        schedule: whether kernels run side by side, and why.
         size: bytes of the module; 0 for XLA, which compiles when it loads.
         verification: how it was checked.
     """
@@ -48,6 +49,7 @@ class TargetReport:
     decisions: list[Decision] = field(default_factory=list)
     products: str = ""
     lengths: str = ""
+    schedule: str = ""
     size: int = 0
     verification: Verification = field(default_factory=lambda: Verification("not run"))
 
@@ -60,6 +62,7 @@ class TargetReport:
             "recurrences": [decision.to_json() for decision in self.decisions],
             "products": self.products,
             "lengths": self.lengths,
+            "schedule": self.schedule,
             "size": self.size,
             "verification": {
                 "status": self.verification.status,

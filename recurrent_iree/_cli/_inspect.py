@@ -69,6 +69,8 @@ def _add_plan(root: Node, report: dict[str, Any]) -> None:
             _add_details(line, made["details"])
         if target.get("products"):
             node.add(f"products outside of loops: {target['products']}")
+        if target.get("schedule"):
+            node.add(f"kernels: {target['schedule']}")
         checked = target["verification"]
         calls = f", {checked['calls']} golden calls" if checked["calls"] else ""
         why = f": {checked['reason']}" if checked["reason"] else ""

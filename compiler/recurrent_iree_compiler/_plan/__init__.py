@@ -34,6 +34,7 @@ from ._recurrence import (
 )
 from ._safety import check_loops as check_loops
 from ._scales import sink_scales as sink_scales
+from ._schedule import Schedule as Schedule, choose_schedule
 from ._tiling import Tiling as Tiling, choose_tiling
 from ._unknown_sizes import rewrite_unknown_sizes
 
@@ -55,6 +56,8 @@ class PlanOptions:
             why), or raise an ``"error"``.
         data_tiling: whether products outside of the loops get packed operands on CPUs; ``None``
             leaves it to the cost model.
+        side_by_side: whether kernels that do not need each other may run at once on CPUs, for
+            more memory; ``None`` asks for it where there are such kernels.
 
     Raises:
         ArgumentError: `fallback` is something else.
@@ -63,6 +66,7 @@ class PlanOptions:
     fuse: bool = True
     fallback: Fallback = "loop"
     data_tiling: bool | None = None
+    side_by_side: bool | None = None
 
     def __post_init__(self) -> None:
         if self.fallback not in get_args(Fallback):
@@ -146,6 +150,16 @@ def plan_tiling(
         return None
     forced = (options or PlanOptions()).data_tiling
     return choose_tiling(module, known_machine(target), decisions, forced)
+
+
+def plan_schedule(
+    module: Module, target: str, driver: str, options: PlanOptions | None = None
+) -> Schedule | None:
+    """Whether kernels of a planned `module` run side by side; ``None`` where there are none."""
+    if driver not in _FUSING_DRIVERS:
+        return None
+    forced = (options or PlanOptions()).side_by_side
+    return choose_schedule(module, known_machine(target), forced)
 
 
 def _fuse(
