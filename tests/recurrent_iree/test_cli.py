@@ -97,6 +97,14 @@ def test_compile_refuses_a_loop_if_asked_to(folder):
     assert not (folder / "no.riree").exists()
 
 
+def test_compile_the_gradients(folder):
+    path = folder / "gradients.riree"
+    given = ["--spec", "batch=1,time=4,3", "--target", "cpu", "--entry", "gradients"]
+    result = call("compile", f"{folder}/model.py:layer", *given, "-o", path)
+    assert result.exit_code == 0, result.output
+    assert [entry.name for entry in rt.read(path).manifest.entries] == ["gradients"]
+
+
 def test_compile_default_output_is_the_name(folder, monkeypatch):
     monkeypatch.chdir(folder)
     result = call("compile", "model.py:nested.double", "--spec", "4", "--quiet")
