@@ -82,7 +82,6 @@ BAD = {
     "rank": (X[0], r"has 2 dimensions \(shape \[5, 3\]\)"),
     "width": (X[:, :, :2], r"shape \[1, 5, 2\]; expected \[batch, time, 3\]: axis 2 is 2 instead"),
     "batch": (np.zeros((3, 5, 3), np.float32), r"batch 3, time 5.*compiled for batch 1|batch 3"),
-    "no time": (X[:, :0], r"time 0; expected at least 1 step"),
     "huge": (HUGE, r"axis 2 is 4 instead of 3"),
     "dict": ({"x": X}, r"is \{'x'"),
     "set": ({1.0}, r"\(set\)"),
