@@ -10,9 +10,16 @@ if TYPE_CHECKING:
     from ._elementwise import Lanes
 
 _BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64}
-# The largest float32 below the top of each integer type.
+# The largest float32 and float64 up to the top of each integer type.
 _TOP_F32 = {"i8": 127.0, "i16": 32767.0, "i32": 2147483520.0, "i64": 9223371487098961920.0}
+_TOP_F64 = {"i8": 127.0, "i16": 32767.0, "i32": 2147483647.0, "i64": 9223372036854774784.0}
 _TOP_UNSIGNED = {"i8": 255.0, "i16": 65535.0, "i32": 4294967040.0, "i64": 18446742974197923840.0}
+_TOP_UNSIGNED_F64 = {
+    "i8": 255.0,
+    "i16": 65535.0,
+    "i32": 4294967295.0,
+    "i64": 18446744073709549568.0,
+}
 
 
 def convert(lanes: Lanes, source: str, target: str, x: str) -> str:
@@ -82,7 +89,10 @@ def _float_to_int(lanes: Lanes, a: str, target: str, x: str) -> str:
     """Towards zero; out of range saturates, NaN gives zero."""
     b = compute_dtype(target)
     unsigned = target.startswith("u")
-    top = (_TOP_UNSIGNED if unsigned else _TOP_F32)[b]
+    if a == "f64":
+        top = (_TOP_UNSIGNED_F64 if unsigned else _TOP_F64)[b]
+    else:
+        top = (_TOP_UNSIGNED if unsigned else _TOP_F32)[b]
     low = 0.0 if unsigned else -float(2 ** (_BITS[b] - 1))
     high = lanes.constant(top, a)
     clamped = lanes.op("arith.maximumf", a, x, lanes.constant(low, a))

@@ -2,7 +2,7 @@
 
 Accuracy in f32, measured against float64: exp, tanh, log, log1p, expm1, erf and rsqrt are within
 4 ulp (as XLA's are); for sine, cosine, tangent and power see their modules, which compute in
-float64 inside (so a kernel needs ``--iree-input-demote-f64-to-f32=false``).
+float64 inside (so a kernel needs ``--iree-input-demote-f64-to-f32=false``). For f64 see `_double`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._casts import convert
+from ._double import MISSING, RULES, double
 from ._ir import Op, Refused
 from ._power import power
 from ._rounding import round_away, round_even
@@ -75,12 +76,11 @@ def binary(kind: str, lanes: Lanes, dtype: str, a: str, b: str) -> str:
 
 def check(op: Op) -> None:
     """Refuse `op` if it is element-wise but has no rule for its types."""
-    dtypes = {v.dtype for v in (*op.operands, *op.results)}
-    if "f64" in dtypes:
-        raise Refused(f"stablehlo.{op.kind}", "float64, which IREE turns into float32 by default")
     special = {"compare", "select", "convert", "reduce_precision", "is_finite", "clamp"}
     if op.kind not in special:
         _rule(op.kind, op.operands[0].dtype)
+    if op.kind == "reduce_precision" and op.result.dtype == "f64":
+        raise Refused("stablehlo.reduce_precision", "no rule for elements of type f64")
     if op.kind == "reduce_precision" and not _is_bf16(op):
         raise Refused("stablehlo.reduce_precision", "bits that are not those of bfloat16")
 
@@ -89,6 +89,10 @@ def _rule(kind: str, dtype: str) -> Emit:
     table = _FLOAT if is_float(dtype) else _BOOL if dtype == "i1" else _INT
     if kind not in table:
         raise Refused(f"stablehlo.{kind}", f"no rule for elements of type {dtype}")
+    if dtype == "f64" and kind in MISSING:
+        raise Refused(f"stablehlo.{kind}", "it is written for float32 only, not for float64")
+    if dtype == "f64" and kind in RULES:
+        return lambda lanes, _, operands: double(kind, lanes, operands[0])
     return table[kind]
 
 

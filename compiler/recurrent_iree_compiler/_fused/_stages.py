@@ -98,8 +98,6 @@ class Stages:
             check(op)
         elif op.kind not in _BARRIERS and op.kind not in _MOVES:
             raise Refused(f"stablehlo.{op.kind}", "no rule for this operation in a kernel")
-        if any(v.dtype == "f64" for v in (*op.operands, *op.results)):
-            raise Refused(f"stablehlo.{op.kind}", "float64, which IREE turns into float32")
 
     def _store(self, value: Value, reason: str) -> bool:
         if value in self.leaves or value in self.cell.splats or value in self.reasons:

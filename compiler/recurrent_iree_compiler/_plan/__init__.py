@@ -17,6 +17,7 @@ from ._any_length import (
 )
 from ._decision import Decision as Decision, Form as Form
 from ._gathers import clamp_gathers
+from ._half_sums import widen_sums
 from ._loops import (
     PLAIN_UP_TO,
     chunk_in_a_row,
@@ -33,7 +34,7 @@ from ._recurrence import (
     walk as walk,
 )
 from ._safety import check_loops as check_loops
-from ._scales import sink_scales as sink_scales
+from ._scales import sink_scales
 from ._schedule import Schedule as Schedule, choose_schedule
 from ._tiling import Tiling as Tiling, choose_tiling
 from ._unknown_sizes import rewrite_unknown_sizes
@@ -121,6 +122,8 @@ def plan_module(
                 )
         decisions.append(decision)
     drop_unused(module)
+    if driver in _FUSING_DRIVERS:
+        widen_sums(module)
     rewrite_unknown_sizes(module)
     return decisions
 
