@@ -73,7 +73,11 @@ def test_sums_are_in_float32(dtype):
     h = np.full((1, 4096), 1 / 64, kind)
 
     def run(h, ones):
-        return lax.scan(lambda h, _: (-h, h @ ones), h, None, length=2)[1]
+        def step(h, _):
+            z = h @ ones  # the next state needs it, so it stays in the loop
+            return z[:, :1] * 0 - h, z
+
+        return lax.scan(step, h, None, length=2)[1]
 
     made = running.compiled(running.fused_only(run, [h, ones]))(h, ones)
     np.testing.assert_allclose(np.abs(made[0].astype(np.float64)), 64.0, rtol=eps)
