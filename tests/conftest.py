@@ -6,7 +6,10 @@ fail instead: CI sets it, so that a driver which stops working cannot go unnotic
 """
 
 import functools
+import gc
 import os
+import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -38,3 +41,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if driver in required:
             pytest.fail(f"{sentence} (required by RIREE_REQUIRE)", pytrace=False)
         pytest.skip(sentence)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_vulkan_device_left_open() -> Iterator[None]:
+    """Mesa's driver keeps the machine busy for as long as a device is open: fail who leaves one."""
+    yield
+    devices = sys.modules.get("recurrent_iree_runtime._drivers._iree_devices")
+    if devices is not None:
+        gc.collect()
+        left = [uri for uri in devices._devices if uri.startswith("vulkan")]
+        assert not left, f"close the models of this file: {left} is still open"

@@ -4,6 +4,7 @@ Each program is compiled once per target; the examples run on the loaded model.
 """
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import jax.numpy as jnp
@@ -43,6 +44,19 @@ def both_directions(x: Any, lengths: Any) -> Any:
     return forward[:2] + backward[:2]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def close_models() -> Iterator[None]:
+    """Close what `model` has loaded: an open Vulkan device would keep the machine busy."""
+    yield
+    for loaded in _loaded:
+        loaded.close()
+    _loaded.clear()
+    model.cache_clear()
+
+
+_loaded: list[rt.Model] = []
+
+
 @functools.cache
 def model(name: str, target: str) -> rt.Model:
     """The program of that name, compiled and loaded once."""
@@ -54,7 +68,8 @@ def model(name: str, target: str) -> rt.Model:
     }[name]
     chunks = (4, 1) if name == "stream" else None
     artifact = ri.compile(program, *specs, targets=[target], name=name, chunks=chunks)
-    return rt.load(artifact.to_bytes(), device=target.split(":")[0])
+    _loaded.append(rt.load(artifact.to_bytes(), device=target.split(":")[0]))
+    return _loaded[-1]
 
 
 def reference(x: Any, mask: Any, reset: Any) -> np.ndarray:
