@@ -20,7 +20,15 @@ from recurrent_iree_compiler import (
 )
 from recurrent_iree_runtime import ArgumentError, ArgumentTypeError, Dim, Entry, Function, Leaf
 
-from ._capture import Array, Lowered, LoweredEntry, LoweredFunction, capture
+from ._capture import (
+    Array,
+    Known,
+    Lowered,
+    LoweredEntry,
+    LoweredFunction,
+    capture,
+    sort_arguments,
+)
 
 Progress = Callable[..., None]
 
@@ -42,16 +50,9 @@ def lower(
     Returns:
         The lowered program: ``.text()`` is StableHLO, ``.report()`` says what was captured.
     """
-    return capture(
-        program,
-        specs,
-        keyword_specs,
-        name=name,
-        chunks=chunks,
-        entry=entry,
-        xla=xla,
-        weights=weights,
-    )
+    captured = sort_arguments(program, specs, keyword_specs)
+    name = _name(program, name)
+    return capture(captured, name, chunks=chunks, entry=entry, xla=xla, weights=weights)
 
 
 def compile(
@@ -119,23 +120,27 @@ def compile(
     options = options or BuildOptions()
     if fallback is not None:
         options = replace(options, plan=replace(options.plan, fallback=fallback))
-    wants_xla = any(target.split(":")[0] == "xla" for target in targets)
-    lowered = capture(
-        program,
-        specs,
-        keyword_specs,
-        name=name,
-        chunks=chunks,
-        entry=entry,
-        xla=wants_xla,
-        weights=weights,
-    )
-    return build(
-        _compiler_program(lowered, metadata or {}),
-        list(targets),
-        options=options,
-        progress=progress,
-    )
+    choices = {
+        "name": _name(program, name),
+        "chunks": chunks,
+        "entry": entry,
+        "xla": any(target.split(":")[0] == "xla" for target in targets),
+        "weights": weights,
+    }
+    captured = sort_arguments(program, specs, keyword_specs)
+    known = Known(captured, {**choices, "metadata": metadata}, list(targets), options)
+    artifact = known.find(progress)
+    if artifact is None:
+        lowered = capture(captured, **choices)
+        made = _compiler_program(lowered, metadata or {})
+        artifact = build(made, list(targets), options=options, progress=progress)
+        known.keep(artifact, lowered.time_loops, lowered.streaming)
+    return artifact
+
+
+def _name(program: Any, name: str | None) -> str:
+    name = str(name or getattr(program, "name", "") or getattr(program, "__name__", "program"))
+    return name if name != "<lambda>" else "program"
 
 
 def _compiler_program(lowered: Lowered, metadata: Mapping[str, str]) -> Program:

@@ -1,4 +1,4 @@
-"""The cache of compiled modules: found by content, checked when read, bounded in size."""
+"""The cache of modules and artifacts: found by content, checked when read, bounded in size."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Cache:
     cannot be written is no error: the work is simply done again.
     """
 
-    def __init__(self, folder: Path, limit: int) -> None:
-        self.folder = folder / "modules-1"
+    def __init__(self, folder: Path, limit: int, kind: str = "modules-1") -> None:
+        self.folder = folder / kind
         self.limit = limit
 
     def path(self, key: str) -> Path:

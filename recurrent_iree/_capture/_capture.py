@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,6 @@ from recurrent_iree._spec import TIME, Spec
 from recurrent_iree_runtime import ArgumentError, RecurrentIreeError, UnsupportedError
 
 from ._any_length import lower_any_length
-from ._arguments import sort_arguments
 from ._axes import Case, name_axes
 from ._golden import GoldenCase, golden_cases, gradient_cases
 from ._gradients import GRADIENTS, gradient_program
@@ -76,6 +75,7 @@ class Lowered:
             if the lengths are known.
         loops: what was found of each loop of the first function, as JSON.
         layer: what the runtime needs to know of the layer that this is, as JSON; else ``None``.
+        time_loops: positions of the loops that carry the state of a stream.
     """
 
     name: str
@@ -89,6 +89,7 @@ class Lowered:
     any_length: str
     loops: list[dict[str, Any]]
     layer: dict[str, Any] | None = None
+    time_loops: tuple[int, ...] = ()
 
     def text(self, symbol: str | None = None) -> str:
         """The StableHLO of one function (of the first one if `symbol` is not given)."""
@@ -118,20 +119,16 @@ class Lowered:
 
 
 def capture(
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+    program: Program,
+    name: str,
     *,
-    name: str | None = None,
     chunks: Sequence[int] | None = None,
     entry: str | Sequence[str] | None = None,
     xla: bool = True,
     weights: str = "f32",
 ) -> Lowered:
-    """Trace `function` for every choice of sizes and lower it; see `recurrent_iree.compile`."""
+    """Trace `program` for every choice of sizes and lower it; see `recurrent_iree.compile`."""
     kind = check_kind(weights)
-    program = sort_arguments(function, args, kwargs)
-    name = str(name or getattr(function, "name", "") or getattr(function, "__name__", "program"))
     lengths = _chunk_lengths(program, chunks)
     default = "sequence" if TIME in program.dims else "main"
     wanted = wanted_entries(entry, default)
@@ -170,7 +167,7 @@ def capture(
         else:
             any_length = "which outputs are inputs depends on the length"
     return Lowered(
-        name=name if name != "<lambda>" else "program",
+        name=name,
         default_entry=entries[0].name,
         dims=program.dims,
         entries=entries,
@@ -181,6 +178,7 @@ def capture(
         any_length=any_length,
         loops=[describe_scan(eqn) for eqn in [*whole, *pieces, *back][0].trace.scans],
         layer=describe_layer(program, streaming) if default in wanted else None,
+        time_loops=streaming.loops,
     )
 
 

@@ -17,6 +17,14 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from ._jaxpr import live_equations
 from ._program import Program, Trace
 
+_TOLD_BY_REPR = {
+    "AbstractMesh",
+    "Mesh",
+    "UnspecifiedValue",
+    "NamedSharding",
+    "SingleDeviceSharding",
+}
+
 
 class NoFingerprint(Exception):
     """A value in a trace whose content cannot be told."""
@@ -45,16 +53,14 @@ def trace_fingerprint(program: Program, sizes: Mapping[str, Any]) -> str:
     """
     try:
         trace = program.trace(sizes)
-    except (TypeError, ValueError, IndexError) as error:  # those of our tree are among them
+    except Exception as error:  # whatever the user's program raises at these sizes
         return fingerprint_of("error", type(error).__qualname__, str(error))
     return _of_trace(trace)
 
 
 def _of_trace(trace: Trace) -> str:
-    kept = [None if n else c for n, c in zip(trace.lifted, trace.jaxpr.consts, strict=True)]
     lifted = [name or "" for name in trace.lifted]
-    result = str(trace.result)
-    return fingerprint_of(trace.jaxpr.jaxpr, kept, lifted, trace.weight_names, result)
+    return fingerprint_of(trace.jaxpr, lifted, trace.weight_names, str(trace.result))
 
 
 class _Hash:
@@ -72,6 +78,7 @@ class _Hash:
         self.state.update(data)
 
     def feed(self, value: Any) -> None:
+        value = _plain(value)
         if value is None or isinstance(value, (bool, int, float, complex, str)):
             self.put(type(value).__name__, repr(value).encode())
         elif isinstance(value, bytes):
@@ -108,7 +115,10 @@ class _Hash:
             self.feed(part)
 
     def _array(self, value: Any) -> None:
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except TypeError as error:  # PRNG keys of the new style
+            raise NoFingerprint(str(error)) from error
         if array.dtype.hasobject:
             raise NoFingerprint("an array of objects")
         self.put("array", f"{array.dtype}{array.shape}".encode())
@@ -132,7 +142,7 @@ class _Hash:
             self._atom(atom)
         for name in sorted(eqn.params):
             self.feed(name)
-            self.feed(_plain(eqn.params[name]))
+            self.feed(eqn.params[name])
         for var in eqn.outvars:
             self._define(var)
 
@@ -159,6 +169,6 @@ def _plain(value: Any) -> Any:
     fields = getattr(value, "__dataclass_fields__", None)
     if fields and module in ("jax", "jaxlib"):
         return {"record": type(value).__qualname__, **{f: getattr(value, f) for f in fields}}
-    if module in ("jax", "jaxlib") and type(value).__name__.endswith("Sharding"):
+    if module in ("jax", "jaxlib") and type(value).__name__ in _TOLD_BY_REPR:
         return repr(value)
     return value

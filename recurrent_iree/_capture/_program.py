@@ -32,6 +32,7 @@ class Program:
         weights: the arrays by name; grows when constants are lifted out of traces.
         layer: the layer that the function calls, if it is one.
         lifted: the names of constants that were lifted to weights, by what they hold.
+        traces: what `trace` gave or raised, by sizes.
     """
 
     function: Callable[..., Any]
@@ -41,6 +42,7 @@ class Program:
     weights: dict[str, np.ndarray]
     layer: Any = None
     lifted: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
+    traces: dict[tuple[tuple[str, Any], ...], Trace | Exception] = field(default_factory=dict)
 
     @property
     def specs(self) -> list[Spec]:
@@ -92,7 +94,19 @@ class Program:
         return self.function(*args, **kwargs)
 
     def trace(self, sizes: Mapping[str, Any]) -> Trace:
-        """Trace the function for `sizes`, calls inlined, constants lifted to weights."""
+        """Trace the function for `sizes`, calls inlined, constants lifted to weights; once each."""
+        key = tuple(sorted(sizes.items()))
+        if key not in self.traces:
+            try:
+                self.traces[key] = self._trace(sizes)
+            except Exception as error:
+                self.traces[key] = error
+        found = self.traces[key]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _trace(self, sizes: Mapping[str, Any]) -> Trace:
         names, jaxpr, structure = self._traced(self.input_avals(sizes))
         jaxpr = flatten_calls(jaxpr)
         return Trace(jaxpr, names, self._lifts(jaxpr), structure)

@@ -1,0 +1,85 @@
+"""Finding the artifact of a program that was built before, without building it again.
+
+What capture makes of a program follows from its traces. So the sizes that it was traced for are
+noted, and later the traces for the same sizes must be equal to find the artifact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from recurrent_iree_compiler import Artifact, BuildOptions, Event, KeptArtifacts, Progress
+
+from ._fingerprint import NoFingerprint, fingerprint_of, trace_fingerprint
+from ._layer import describe_layer
+from ._program import Program
+from ._streaming import Streaming
+
+
+class Known:
+    """The artifacts of one program, made with one set of choices, in the cache.
+
+    Args:
+        program: not yet traced.
+        choices: whatever else the artifact depends on, as plain values.
+        targets, options: as for `build`.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        choices: Mapping[str, Any],
+        targets: Sequence[str],
+        options: BuildOptions,
+    ) -> None:
+        self._program = program
+        self._kept = KeptArtifacts(targets, options)
+        self._start = self._first_key(choices) if self._kept.active else None
+
+    def find(self, progress: Progress | None) -> Artifact | None:
+        """The artifact, if there is one for exactly this program."""
+        note = self._kept.note(self._start) if self._start else None
+        key = self._key(note) if note else None
+        artifact = self._kept.artifact(key) if key else None
+        if artifact is not None and progress is not None:
+            for number, target in enumerate(artifact.targets, 1):
+                progress(Event(target, "cached", "", number, len(artifact.targets)))
+                progress(Event(target, "done", "verified", number, len(artifact.targets)))
+        return artifact
+
+    def keep(self, artifact: Artifact, loops: Sequence[int], reason: str) -> None:
+        """Keep what was built of the program, now that it is traced."""
+        sizes = [dict(key) for key in self._program.traces]
+        if not self._start or any(not isinstance(n, int) for s in sizes for n in s.values()):
+            return
+        note = {"sizes": sizes, "loops": list(loops), "reason": reason}
+        key = self._key(note)
+        if key and self._kept.keep(key, artifact):
+            self._kept.write_note(self._start, note)
+
+    def _first_key(self, choices: Mapping[str, Any]) -> str | None:
+        program = self._program
+        layer = type(program.layer)
+        try:
+            return fingerprint_of(
+                dict(choices),
+                [str(leaf) for leaf in program.leaves],
+                [str(program.structure), f"{layer.__module__}.{layer.__qualname__}"],
+                program.names,
+                program.weights,
+                [jax.__version__, repr(sorted(jax.config.values.items()))],
+            )
+        except NoFingerprint:
+            return None
+
+    def _key(self, note: Mapping[str, Any]) -> str | None:
+        program = self._program
+        try:
+            traces = [trace_fingerprint(program, sizes) for sizes in note["sizes"]]
+            layer = describe_layer(program, Streaming(tuple(note["loops"]), note["reason"]))
+            return fingerprint_of(self._start, traces, layer)
+        except NoFingerprint:
+            return None
