@@ -65,7 +65,7 @@ def _spec(work: Work, place: int, x: np.ndarray) -> Any:
 def _layer(work: Work) -> Any:
     """The layer as its users write it, batch first, with the weights of the row."""
     kinds = {"lstm": ri.layers.LSTM, "gru": ri.layers.GRU, "simple_rnn": ri.layers.SimpleRNN}
-    layer = kinds[work.cell](work.width, return_sequences=True)
+    layer = kinds[work.cell](work.width, return_sequences=True, name=work.cell)
     layer.build((work.batch, work.steps, work.width))
     w = weights_of(work)
     bias = w["bias"]
