@@ -63,6 +63,8 @@ class Known:
     def _first_key(self, choices: Mapping[str, Any]) -> str | None:
         program = self._program
         layer = type(program.layer)
+        if getattr(program.layer, "state_variables", None):
+            return None  # it is traced in other ways than `Program.trace`, too
         try:
             return fingerprint_of(
                 dict(choices),

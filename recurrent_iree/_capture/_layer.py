@@ -116,7 +116,8 @@ def stateful_probe(program: Program, name: str, sizes: Mapping[str, int]) -> Tra
     def call(weights: Any, *args: Any, **kwargs: Any) -> Any:
         return layer.stateless_call(weights, states, *args, **kwargs)[0]
 
-    return replace(program, function=call, weights=dict(program.weights), lifted={}).trace(sizes)
+    fresh = {"weights": dict(program.weights), "lifted": {}, "traces": {}}
+    return replace(program, function=call, **fresh).trace(sizes)
 
 
 def _slots(

@@ -41,13 +41,15 @@ def bound_call(exe: "IreeExecutable", function: Any, signature: Signature) -> Ca
     pack = _packer(exe, signature)
     results = len(signature.outputs) + len(signature.states_out)
     state_places = tuple(range(len(signature.outputs), results))
-    read = _Results(exe, signature)
+    first = _outputs_reader(exe, signature)
+    read: Callable[[Any], list[np.ndarray]] | None = None
     doing = f"the call of {signature.symbol!r}"
     pool = exe.uri == "local-task"
 
     def call(
         given: Sequence[np.ndarray], states: Sequence[Buffer]
     ) -> tuple[list[np.ndarray], list[Buffer]]:
+        nonlocal read
         try:
             with lock:
                 context = exe.context
@@ -59,7 +61,9 @@ def bound_call(exe: "IreeExecutable", function: Any, signature: Signature) -> Ca
                     wait_patiently(context.invoke, function, packed, returned)
                 else:
                     context.invoke(function, packed, returned)
-                return read.outputs(returned), list(map(returned.get_as_ref, state_places))
+                if read is None:
+                    read = first(returned)
+                return read(returned), list(map(returned.get_as_ref, state_places))
         except RecurrentIreeError:
             raise
         except IREE_ERRORS as error:
@@ -68,27 +72,29 @@ def bound_call(exe: "IreeExecutable", function: Any, signature: Signature) -> Ca
     return call
 
 
-class _Results:
-    """Reads the outputs of a call. The first call is checked, later ones are not."""
+def _outputs_reader(
+    exe: "IreeExecutable", signature: Signature
+) -> Callable[[Any], Callable[[Any], list[np.ndarray]]]:
+    """Checks the results of the first call, and gives what reads the outputs of all calls.
 
-    def __init__(self, exe: "IreeExecutable", signature: Signature) -> None:
-        self._signature, self._abi = signature, exe.abi
-        self._reader = Reader(exe.device, exe.local, signature.outputs, exe.abi)
-        self.outputs: Callable[[Any], list[np.ndarray]] = self._first
+    No object here refers to itself: garbage in a cycle would keep the device open.
+    """
+    reader = Reader(exe.device, exe.local, signature.outputs, exe.abi)
+    abi, outputs = exe.abi, range(len(signature.outputs))
+    states = range(len(outputs), len(outputs) + len(signature.states_out))
 
-    def _first(self, returned: Any) -> list[np.ndarray]:
-        count = len(self._signature.outputs)
-        states = range(count, count + len(self._signature.states_out))
-        views = [returned.get_as_object(i, _View) for i in states]
-        check_views(views, self._signature.states_out, self._abi)
-        arrays = self._any(returned)
-        simple = self._reader.simple
-        self.outputs = _read_one(*simple[0]) if simple and len(simple) == 1 else self._any
-        return arrays
-
-    def _any(self, returned: Any) -> list[np.ndarray]:
+    def read(returned: Any) -> list[np.ndarray]:
         get = returned.get_as_object
-        return self._reader.read([get(i, _View) for i in range(len(self._signature.outputs))])
+        return reader.read([get(i, _View) for i in outputs])
+
+    def first(returned: Any) -> Callable[[Any], list[np.ndarray]]:
+        views = [returned.get_as_object(i, _View) for i in states]
+        check_views(views, signature.states_out, abi)
+        read(returned)
+        simple = reader.simple
+        return _read_one(*simple[0]) if simple and len(simple) == 1 else read
+
+    return first
 
 
 def _read_one(shape: tuple[int, ...], dtype: np.dtype) -> Callable[[Any], list[np.ndarray]]:
