@@ -30,10 +30,12 @@ ZEROS = {"h": np.zeros((1, 3), np.float32), "n": np.zeros((), np.int32)}
 
 
 def sequences(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 3 and shape[0] in (1, 2) and shape[1] > 0 and shape[2] == 3
+    return len(shape) == 3 and shape[0] in (1, 2) and shape[2] == 3
 
 
 def reference(x: np.ndarray) -> np.ndarray:
+    if not x.shape[1]:
+        return x.copy()  # outputs are as wide as inputs
     with np.errstate(all="ignore"):
         return tiny.steps(x)[0]
 
