@@ -180,8 +180,6 @@ class Manifest:
 
     def seen_by(self, module: Module) -> "Manifest":
         """The manifest with only the functions that `module` has."""
-        if not module.lacks:
-            return self
         entries = (
             replace(e, functions=tuple(f for f in e.functions if f.symbol not in module.lacks))
             for e in self.entries

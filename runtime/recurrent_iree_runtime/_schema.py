@@ -73,10 +73,8 @@ def _schema(hint: Any, defs: dict[str, Any]) -> dict[str, Any]:
     if origin is tuple:
         return {"type": "array", "items": _schema(args[0], defs)}
     if origin is dict:
-        schema: dict[str, Any] = {"type": "object", "additionalProperties": _schema(args[1], defs)}
-        if get_origin(args[0]) is Annotated:
-            schema["propertyNames"] = _schema(args[0], defs)
-        return schema
+        names, values = (_schema(arg, defs) for arg in args)
+        return {"type": "object", "additionalProperties": values, "propertyNames": names}
     if origin in (Union, types.UnionType):
         return {"anyOf": [_schema(option, defs) for option in args]}
     return {"type": "null"} if hint is types.NoneType else {"type": _SCALARS[hint]}

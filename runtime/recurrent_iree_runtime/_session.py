@@ -92,7 +92,7 @@ class Session:
             buffers = self._buffers
             call = self._step
             if buffers is None or call is None:
-                buffers, call = self._step_ready()
+                raise self._no_step()
             arrays: Sequence[Any] = args
             if kwargs or not self._flat or not self._fits(args):
                 arrays = self._chunk.values(args, kwargs)
@@ -109,15 +109,13 @@ class Session:
         finally:
             busy.release()
 
-    def _step_ready(self) -> tuple[list[Buffer], Call]:
-        buffers = self._alive()
-        if self._step is None:
-            have = sorted({f.dims.get("time", 0) for f in self._chunk.entry.functions} - {0})
-            raise ArgumentError(
-                f"step() needs a chunk of length 1, and {self._model.name!r} was compiled for "
-                f"lengths {', '.join(map(str, have))}; use run(), or compile with chunks=(1, ...)"
-            )
-        return buffers, self._step
+    def _no_step(self) -> ArgumentError:
+        self._alive()
+        have = sorted({f.dims.get("time", 0) for f in self._chunk.entry.functions} - {0})
+        return ArgumentError(
+            f"step() needs a chunk of length 1, and {self._model.name!r} was compiled for "
+            f"lengths {', '.join(map(str, have))}; use run(), or compile with chunks=(1, ...)"
+        )
 
     def _step_arrays(self, values: Sequence[Any]) -> list[np.ndarray]:
         arrays = self._chunk.arrays(values, self._step_leaves)

@@ -98,7 +98,8 @@ def unpack(storage: Storage, weights: Weights) -> dict[str, np.ndarray]:
 def pack_weights(storage: Storage, weights: Weights, source: str) -> dict[str, np.ndarray]:
     """Arrays of a caller as they are stored; those that are stored so already are left alone.
 
-    Raises `ArtifactError` for numbers that int8 cannot hold.
+    Raises `ArtifactError` for numbers that int8 cannot hold, and for arrays without the axes of
+    their scales.
     """
     made = dict(weights)
     for name, stored in storage.weights.items():
@@ -106,7 +107,11 @@ def pack_weights(storage: Storage, weights: Weights, source: str) -> dict[str, n
         if array is None or dtype_name(array.dtype) != stored.dtype:
             continue
         if any(axis >= array.ndim for axis in stored.axes):
-            continue  # of another shape, which is refused later
+            raise ArtifactError(
+                f"{source}: the array {name!r} has shape {list(array.shape)}, without the axis "
+                f"{max(stored.axes)} that its scales run along; give it the shape it was compiled "
+                "with"
+            )
         try:
             made[name], scale = narrowed(array, stored)
         except ArgumentError as error:

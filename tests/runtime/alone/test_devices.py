@@ -229,7 +229,7 @@ class Times:
         pass
 
 
-def placed(monkeypatch, flops, sync, task, cores=2):
+def placed(monkeypatch, flops, sync, task, cores=2, goldens=None, arrays=None):
     clock = [0.0]
     monkeypatch.setattr(_placement.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(_placement, "_cores", lambda: cores)
@@ -238,9 +238,9 @@ def placed(monkeypatch, flops, sync, task, cores=2):
     function = rt.Function("pair", {}, cost)
     entry = rt.Entry(entry.name, "module", entry.inputs, entry.input_tree, entry.outputs,
                      entry.output_tree, (function,))  # fmt: skip
-    manifest = rt.Manifest("m", "pair", (), (entry,), goldens=tiny.golden()[0][-1:])
+    manifest = rt.Manifest("m", "pair", (), (entry,), goldens=goldens or tiny.golden()[0][-1:])
     times = {"local-sync": sync, "local-task": task}
-    arrays = tiny.golden()[1]
+    arrays = tiny.golden()[1] if arrays is None else arrays
     found = _placement.place(manifest, lambda: arrays, lambda uri: Times(times[uri], clock))
     return found["whole"]
 
@@ -256,9 +256,15 @@ def test_placement_measures_what_is_neither_small_nor_large(monkeypatch):
     assert placed(monkeypatch, 1e10, 1, 1, cores=1).reason == "one core"
 
 
-def test_placement_makes_up_no_huge_arguments(monkeypatch):
+def test_placement_measures_short_calls_and_without_golden_calls(monkeypatch):
+    for options in ({}, {"goldens": tiny.golden()[0]}, {"arrays": {}}):
+        found = placed(monkeypatch, 1e7, 2e-6, 1e-6, **options)
+        assert found.reason == "measured pair: local-sync 2 us, local-task 1 us"
+
+
+@pytest.mark.parametrize("size", [(1 << 40) - 1, "n"])
+def test_placement_makes_up_no_huge_arguments(monkeypatch, size):
     monkeypatch.setattr(_placement, "_cores", lambda: 2)
-    size = (1 << 40) - 1
     leaf = rt.Leaf("x", (size, size), "float32")
     tree = rt.tree_of({"args": (0,), "kwargs": {}})[0]
     function = rt.Function("main", {}, {"flops": 1e7})

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 import recurrent_iree_runtime as rt
-from recurrent_iree_runtime._drivers import _iree_devices
+from recurrent_iree_runtime._drivers import _iree_devices, _xla
+from recurrent_iree_runtime._drivers._base import Signature
+from recurrent_iree_runtime._drivers._xla import XlaDriver
+from recurrent_iree_runtime._runner import signature_of
 from runtime import tiny
 
 X = np.random.default_rng(1).standard_normal((2, 6, 3)).astype(np.float32)
@@ -101,3 +104,30 @@ def test_xla_that_does_not_import(export, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "jax", None)
     with pytest.raises(rt.DriverMissingError, match=r"pip install recurrent-iree-runtime\[xla\]"):
         rt.load(export("cpu"), "xla")
+
+
+def test_xla_without_jax_and_with_nothing_to_load(export, monkeypatch):
+    driver, artifact = XlaDriver(), rt.read(export("cpu"))
+    with pytest.raises(rt.ArtifactError, match="there is no jax.export module to load on XLA"):
+        driver.load(None, artifact.read_member, {})
+    monkeypatch.setattr(_xla, "has_jax", lambda: False)
+    with pytest.raises(rt.DriverMissingError, match="needs JAX, which is not installed: pip inst"):
+        XlaDriver()
+
+
+def test_xla_functions_that_are_missing_and_models_that_are_closed(export):
+    artifact = rt.read(export("cpu"))
+    made = XlaDriver("cpu").load(artifact.manifest.modules[0], artifact.read_member,
+                                 artifact.weights())  # fmt: skip
+    with pytest.raises(rt.ArtifactError, match="has no jax.export blob for 'nothing'"):
+        made.bind(Signature("nothing", (), (), (), ()))
+    entry = artifact.manifest.entry("pair")
+    assert entry is not None
+    call = made.bind(signature_of(artifact.manifest, entry, entry.functions[0]))
+    given = [np.float32([1, 2]), np.array([True, False]), np.int32([3, 4])]
+    assert call(given, [])[0][1].tolist() == [4, 5]
+    with pytest.raises(rt.DeviceError, match="XLA failed in 'pair'"):
+        call([given[0], given[1], np.float32([3, 4])], [])
+    made.close()
+    with pytest.raises(rt.StateError, match="the model was closed; load the artifact again"):
+        call(given, [])
