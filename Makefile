@@ -44,11 +44,14 @@ soak: $(VENV)/.test ## a million steps, a thousand loads, ten thousand sessions 
 	$(call say,benchmarks/soak.py)
 	@$(BIN)/python benchmarks/soak.py
 
-coverage: $(VENV)/.test ## branch coverage of the runtime package (at least 95%)
+coverage: $(VENV)/.test ## branches of the runtime that its tests take (loader 100%, all 95%)
 	$(call say,coverage run -m pytest tests/runtime tests/faults)
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -n0 -m "not slow and not faults" tests/runtime tests/faults $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report
+	@mkdir -p build && $(BIN)/coverage json --quiet -o build/coverage.json
+	$(call say,.ci/branches.py build/coverage.json)
+	@$(BIN)/python .ci/branches.py build/coverage.json
 
 lint: $(VENV)/.lint ## ruff and pyright, as pre-commit and CI run them
 	$(call say,ruff check)

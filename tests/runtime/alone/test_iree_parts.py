@@ -179,7 +179,7 @@ def test_a_tool_in_the_second_folder(monkeypatch, tmp_path):
         folder.mkdir()
     found = SimpleNamespace(submodule_search_locations=list(map(str, folders)))
     monkeypatch.setattr(_profile.importlib.util, "find_spec", lambda name: found)
-    with pytest.raises(rt.MissingPackageError, match="the tool iree-run is missing: profiling need"):
+    with pytest.raises(rt.MissingPackageError, match="the tool iree-run is missing: prof"):
         _profile.find_tool("iree-run")
     (folders[1] / "iree-run.exe").write_bytes(b"")
     assert _profile.find_tool("iree-run") == folders[1] / "iree-run.exe"
