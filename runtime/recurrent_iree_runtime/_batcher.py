@@ -51,7 +51,7 @@ class Batcher:
             raise ArgumentError(f"max_wait is {max_wait}; expected 0 to 60 seconds")
         self.max_streams, self.max_wait = max_streams, max_wait
         self.model = model
-        self._store = RowStore(model.streams(), model.runner(), max_streams, {})
+        self._store = RowStore(model.streams(), model.runner(), max_streams)
         self.specs = row_specs(self._store)
         self._free = list(range(max_streams - 1, -1, -1))
         self._open: dict[int, Stream] = {}

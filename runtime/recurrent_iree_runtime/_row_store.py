@@ -27,14 +27,12 @@ _LOST = (
 class RowStore:
     """States of `capacity` streams of a program; used by one thread at a time."""
 
-    def __init__(
-        self, streams: Streams, runner: Runner, capacity: int, dims: Mapping[str, int]
-    ) -> None:
+    def __init__(self, streams: Streams, runner: Runner, capacity: int) -> None:
         manifest = streams.manifest
         self.runner = runner
         self._streams = streams
         self.entry = streams.chunk.entry
-        self.sizes = _step_functions(manifest, streams, dims)
+        self.sizes = _step_functions(manifest, streams)
         self._slots = manifest.states
         self._axes = batch_axes(self._slots, "a batcher")
         self.input_axes = _edge_axes(self.entry.inputs, "input")
@@ -192,15 +190,11 @@ def _state_dims(manifest: Manifest) -> set[str]:
     return {name for function in init.functions for name in function.dims} if init else set()
 
 
-def _step_functions(
-    manifest: Manifest, streams: Streams, dims: Mapping[str, int]
-) -> dict[int, Function]:
+def _step_functions(manifest: Manifest, streams: Streams) -> dict[int, Function]:
     """The functions of one step by batch size."""
     found: dict[int, Function] = {}
     for function in streams.chunk.entry.functions:
         if BATCH not in function.dims or function.dims.get("time") != 1:
-            continue
-        if any(function.dims.get(name, size) != size for name, size in dims.items()):
             continue
         if found.setdefault(function.dims[BATCH], function) is not function:
             raise ArgumentError(

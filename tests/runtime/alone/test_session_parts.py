@@ -198,6 +198,10 @@ def test_rows_are_freed_once_and_old_news_is_no_news():
     other = rows.model().runner()
     batcher.adopt(other, other)
     assert batcher._store.runner is runner
+    session = model.session(batch=2)
+    session.adopt(other, other)
+    assert session._runner is runner
+    same(session.step(X[:, 0]), Y[:, 0])
 
 
 def test_a_task_cancelled_before_a_thread_was_free():

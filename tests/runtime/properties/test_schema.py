@@ -1,6 +1,8 @@
 """The JSON schema in docs/ is that of the code, and manifests follow it."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -23,7 +25,11 @@ def validator():
 
 
 def test_the_schema_is_byte_for_byte_that_of_the_code():
-    assert (ROOT / "docs" / "manifest.schema.json").read_text() == _schema.schema_text(), HOW
+    text = (ROOT / "docs" / "manifest.schema.json").read_text()
+    assert text == _schema.schema_text(), HOW
+    command = [sys.executable, "-m", "recurrent_iree_runtime._schema"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, text, "")
 
 
 def test_manifests_follow_it(validator):
