@@ -145,6 +145,23 @@ def _clone(op: Op, before: Any, operands: list[Any]) -> Any:
     return clone.operation
 
 
+def _apart(value: Any, before: Any) -> Any:
+    """`value`, behind a barrier if it is of bools that others use, too.
+
+    The kernel takes bools as bytes. IREE 3.13 puts the conversion into the dispatch that makes the
+    bools, and cannot compile one that writes both.
+    """
+    if not str(value.type).endswith("xi1>") or len(list(value.uses)) < 2:
+        return value
+    barrier = ir.Operation.create(
+        "stablehlo.optimization_barrier",
+        results=[value.type],
+        operands=[value],
+        ip=ir.InsertionPoint(before),
+    )
+    return barrier.results[0]
+
+
 def _call(composite: Any, kernel: FusedKernel, values: dict[Value, Any]) -> list[Any]:
     """The call of the wrapper: ``((role, number), value)`` for each result."""
     wrapper, cell = kernel.takes, kernel.cell
@@ -153,7 +170,9 @@ def _call(composite: Any, kernel: FusedKernel, values: dict[Value, Any]) -> list
         values[v] if source == "const" else build(narrow[v], source, values, composite)
         for source, v in wrapper.fixed
     ]
-    taken = [values[v] for v in (*(cell.carry[n] for n in wrapper.carries), *cell.xs)]
+    taken = [
+        _apart(values[v], composite) for v in (*(cell.carry[n] for n in wrapper.carries), *cell.xs)
+    ]
     count = len(cell.carry)
     types = [composite.results[n if r == "last" else count + n].type for r, n in wrapper.order]
     call = ir.Operation.create(

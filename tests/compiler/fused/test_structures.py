@@ -121,6 +121,16 @@ def _rows_that_wait_for_each_other(x, h, g):
     return lax.scan(step, (jnp.concatenate([h, h, g]), jnp.zeros(9, bool)), jnp.tile(x, (1, 3, 1)))
 
 
+def _bools_that_are_returned_too(x, h, g):
+    """IREE 3.13 cannot compile a dispatch that writes bools and the bytes that the kernel takes."""
+
+    def step(s, v):
+        positive = v < v + 0.1
+        return jnp.tanh(s), (positive, jnp.where(positive, s, 0.25 - s))
+
+    return lax.scan(step, h, x[:3])
+
+
 def _argmax_of_infinities(x, h, g):
     def step(s, x):
         odd = jnp.where(x > 0.1, jnp.inf, jnp.where(x < -0.1, -jnp.inf, jnp.nan))
@@ -130,6 +140,7 @@ def _argmax_of_infinities(x, h, g):
 
 
 CASES = [
+    _bools_that_are_returned_too,
     _rows_that_wait_for_each_other,
     _argmax_of_infinities,
     _passing,
