@@ -67,8 +67,7 @@ def quick() -> list[Work]:
     works += [Work(c, b, h, 100) for c in CLASSIC[1:] for b, h in ((1, 128), (1, 512), (32, 256))]
     works += GROWTH
     works += [Work("lstm", 1, h, 1, "step") for h in (64, 256)]
-    works += [Work("layer_norm_lstm", b, 128, 100) for b in (1, 32)]
-    works += [Work(cell, 32, 128, 100) for cell in CUSTOM if cell != "layer_norm_lstm"]
+    works += [Work(cell, b, 128, 100) for cell in CUSTOM for b in (1, 32)]
     works += [Work("lstm", 32, 256, 100, "gradients")]
     return works
 
