@@ -195,8 +195,8 @@ class _Build:
     def each(self, jobs: list[_Job], work: Callable[[_Job], None]) -> None:
         """Do `work` for all jobs at once; the first failure stops the others."""
         with ThreadPoolExecutor(min(self.options.workers, len(jobs))) as pool:
-            futures: list[Future[None]] = [pool.submit(work, job) for job in jobs]
             try:
+                futures: list[Future[None]] = [pool.submit(work, job) for job in jobs]
                 done, _ = wait(futures, return_when=FIRST_EXCEPTION)
                 for future in futures:
                     if future in done:

@@ -63,8 +63,9 @@ class Known:
     def _first_key(self, choices: Mapping[str, Any]) -> str | None:
         program = self._program
         layer = type(program.layer)
-        if getattr(program.layer, "state_variables", None):
-            return None  # it is traced in other ways than `Program.trace`, too
+        stateful = getattr(program.layer, "state_variables", None)
+        if stateful or choices.get("entry") is not None:
+            return None  # traced in other ways, too, such as by rules of derivatives
         try:
             return fingerprint_of(
                 dict(choices),

@@ -10,6 +10,7 @@ import pytest
 from jax import lax
 
 import recurrent_iree as ri
+import recurrent_iree_runtime as rt
 from recurrent_iree._capture._fingerprint import NoFingerprint, fingerprint_of
 
 SPEC = ri.spec("batch=1", "time=4", 3)
@@ -102,6 +103,30 @@ def test_a_layer_of_another_configuration_is_built(build: Build) -> None:
         layer.build((1, 4, 3))
         weights = weights or layer.get_weights()
         layer.set_weights(weights)
+        build(layer)
+        assert not build.found
+
+
+def test_gradients_by_another_rule_are_built(build: Build) -> None:
+    def doubled(times: float) -> Any:
+        @jax.custom_vjp
+        def double(x: Any) -> Any:
+            return 2 * x
+
+        double.defvjp(lambda x: (2 * x, None), lambda _, g: (times * g,))
+        return lambda x: double(x)
+
+    for times in (2.0, 3.0):
+        artifact = build(doubled(times), ri.spec(3), entry="gradients")
+        assert not build.found
+        with rt.load(artifact.to_bytes(), device="vmvx") as model:
+            got = model.gradients(np.ones(3, np.float32), cotangents=np.ones(3, np.float32))
+        np.testing.assert_array_equal(got.inputs[0], np.full(3, times, np.float32))
+
+
+def test_a_stateful_layer_is_built(build: Build) -> None:
+    layer = ri.layers.SimpleRNN(2, stateful=True, name="rnn")
+    for _ in range(2):
         build(layer)
         assert not build.found
 
