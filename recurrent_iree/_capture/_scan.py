@@ -29,7 +29,7 @@ def describe_scan(eqn: JaxprEqn) -> dict[str, Any]:
     num_consts, num_carry = params["num_consts"], params["num_carry"]
     body = flatten_body(params["jaxpr"], num_consts, num_carry)
     lean = take_out(body, num_consts, num_carry)
-    split = split_body(lean.body.jaxpr, num_consts, len(lean.kept))
+    split = split_body(lean.body.jaxpr, num_consts, len(lean.kept), params["length"])
 
     def products(equations: list[JaxprEqn]) -> int:
         return sum(e.primitive.name in CONTRACTIONS for e in equations)
@@ -94,7 +94,7 @@ def _start(
     single = dict(zip(jaxpr.constvars, body.consts, strict=True))
     single.update(zip(jaxpr.invars[:num_consts], consts, strict=True))
     return _Loop(
-        split=split_body(jaxpr, num_consts, num_carry),
+        split=split_body(jaxpr, num_consts, num_carry, length),
         length=length,
         reverse=reverse,
         single=single,

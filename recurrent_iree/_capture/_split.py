@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jax.extend.core import Jaxpr, JaxprEqn, Var
 
@@ -40,6 +41,12 @@ MOVEMENTS = frozenset(
 )
 INVARIANT, STEP, CARRIED = 0, 1, 2
 
+# What surely fits into the kernel of a single step, where there are no steps to share a product.
+_PLAIN = MOVEMENTS | {
+    *("add", "div", "dot_general", "exp", "logistic", "max", "min", "mul", "neg", "select_n"),
+    *("sub", "tanh"),
+}
+
 
 @dataclass(frozen=True)
 class Split:
@@ -52,14 +59,19 @@ class Split:
     level: dict[Var, int]
 
 
-def split_body(body: Jaxpr, num_consts: int, num_carry: int) -> Split:
-    """Split `body`, whose inputs are constants, carry and step inputs in this order."""
+def split_body(body: Jaxpr, num_consts: int, num_carry: int, length: Any) -> Split:
+    """Split `body`, whose inputs are constants, carry and step inputs in this order.
+
+    A loop of one step keeps its products: one kernel reads all weights as it likes them best.
+    """
     equations = live_equations(body, body.outvars)
     level = _levels(body, equations, num_consts, num_carry)
     carry_out, step_out = body.outvars[:num_carry], body.outvars[num_carry:]
 
     after = _sunk(equations, level, carry_out)
     before = _hoisted(equations, level, step_out)
+    if length == 1 and all(equations[i].primitive.name in _PLAIN for i in before | after):
+        before, after = set(), set()
     once = {
         i
         for i, eqn in enumerate(equations)

@@ -126,6 +126,23 @@ def test_scans_without_step_inputs_and_counted_loops() -> None:
     assert primitives(jaxpr).count("composite") == 2
 
 
+def test_a_single_step_keeps_its_products_in_the_loop() -> None:
+    w = weights()
+
+    def program(x: Any) -> Any:
+        def step(h: Any, v: Any) -> Any:
+            h = jnp.tanh((v @ w["W"] + h @ w["U"] + w["b"])[:, :H])
+            return h, h @ w["V"]
+
+        return lax.scan(step, jnp.zeros((B, H)), jnp.swapaxes(x, 0, 1))[1]
+
+    jaxpr, _ = take_apart(program, w["x"][:, :1])
+    assert in_loop(jaxpr).count("dot_general") == 3
+    assert "dot_general" not in primitives(jaxpr)
+    jaxpr, _ = take_apart(program, w["x"][:, :2])
+    assert in_loop(jaxpr).count("dot_general") == 1
+
+
 @pytest.mark.parametrize("steps", [0, 1])
 def test_scans_of_no_and_one_step(steps: int) -> None:
     def program(p: dict[str, Any]) -> Any:
