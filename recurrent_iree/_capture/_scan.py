@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 from ._accumulators import take_out
 from ._jaxpr import run_equations
 from ._mark import marked as marked_any
+from ._pieces import number_of_pieces
 from ._products import flatten_body, run_merged
 from ._split import CONTRACTIONS, INVARIANT, STEP, Split, split_body, variables
 
@@ -36,6 +37,7 @@ def describe_scan(eqn: JaxprEqn) -> dict[str, Any]:
 
     return {
         "steps": params["length"],
+        "pieces": 1 if lean.accumulators else number_of_pieces(split, params["length"]),
         "backwards": params["reverse"],
         "carries": num_carry,
         "sums after the loop": len(lean.accumulators),
@@ -75,11 +77,34 @@ def lower_scan(eqn: JaxprEqn, values: Sequence[Any], *, marked: bool = True) -> 
     init = [values[num_consts + i] for i in lean.kept]
     loop = _start(lean.body, consts, len(init), xs, length, params["reverse"])
     _compute_once(loop)
+    count = number_of_pieces(loop.split, length) if marked and not lean.accumulators else 1
+    carry, ys = _run_in_pieces(loop, init, count, marked)
+    return lean.results(values, num_consts, num_carry, length, carry, ys)
+
+
+def _run_in_pieces(
+    loop: _Loop, init: Sequence[Any], count: int, marked: bool
+) -> tuple[list[Any], list[Any]]:
+    """The last carry and the stacked outputs; each piece begins where the one before ended."""
+    if count == 1:
+        return _run_piece(loop, init, marked)
+    size = -(-loop.length // count)
+    starts = list(range(0, loop.length, size))
+    carry, parts = list(init), {}
+    for start in reversed(starts) if loop.reverse else starts:
+        stop = min(start + size, loop.length)
+        stacked = {v: lax.slice_in_dim(x, start, stop) for v, x in loop.stacked.items()}
+        piece = replace(loop, length=stop - start, stacked=stacked)
+        carry, parts[start] = _run_piece(piece, carry, marked)
+    columns = zip(*(parts[start] for start in starts), strict=True)
+    return carry, [jnp.concatenate(column) for column in columns]
+
+
+def _run_piece(loop: _Loop, init: Sequence[Any], marked: bool) -> tuple[list[Any], list[Any]]:
     _compute_all_steps(loop, loop.split.before)
     carry = _run_loop(loop, init, marked)
     _compute_all_steps(loop, loop.split.after)
-    ys = [_step_output(loop, atom) for atom in loop.step_out]
-    return lean.results(values, num_consts, num_carry, length, carry, ys)
+    return carry, [_step_output(loop, atom) for atom in loop.step_out]
 
 
 def _start(

@@ -105,17 +105,26 @@ def _executable(
     return executable
 
 
-def splice(module: Module, composite: Any, kernel: FusedKernel) -> None:
-    """Replace `composite` by `kernel`, in place."""
+def splice(
+    module: Module, composite: Any, kernel: FusedKernel, spliced: dict[str, str] | None = None
+) -> None:
+    """Replace `composite` by `kernel`, in place.
+
+    `spliced` remembers the kernels that `module` has, so that equal ones become one.
+    """
     context = module.context
+    spliced = {} if spliced is None else spliced
     with context, ir.Location.unknown(context):
         text = f"module {{\n{kernel.executable}\n{kernel.wrapper}\n}}"
-        made = ir.Module.parse(text, context)
-        for op in list(made.body.operations):
-            op.operation.detach_from_parent()
-            module.body.append(op)
+        content = text.replace(kernel.name, "")
+        if content not in spliced:
+            spliced[content] = kernel.takes.name
+            made = ir.Module.parse(text, context)
+            for op in list(made.body.operations):
+                op.operation.detach_from_parent()
+                module.body.append(op)
         values = _outside_values(composite, kernel.cell)
-        results = _call(composite, kernel, values)
+        results = _call(composite, kernel, values, spliced[content])
         count = len(kernel.cell.carry)
         made = {n if role == "last" else count + n: value for (role, n), value in results}
         for number, old in enumerate(list(composite.results)):
@@ -162,7 +171,9 @@ def _apart(value: Any, before: Any) -> Any:
     return barrier.results[0]
 
 
-def _call(composite: Any, kernel: FusedKernel, values: dict[Value, Any]) -> list[Any]:
+def _call(
+    composite: Any, kernel: FusedKernel, values: dict[Value, Any], wrapper_name: str
+) -> list[Any]:
     """The call of the wrapper: ``((role, number), value)`` for each result."""
     wrapper, cell = kernel.takes, kernel.cell
     narrow = wrapper.executable.kernel.narrow
@@ -179,7 +190,7 @@ def _call(composite: Any, kernel: FusedKernel, values: dict[Value, Any]) -> list
         "func.call",
         results=types,
         operands=[*fixed, *taken],
-        attributes={"callee": ir.FlatSymbolRefAttr.get(wrapper.name)},
+        attributes={"callee": ir.FlatSymbolRefAttr.get(wrapper_name)},
         ip=ir.InsertionPoint(composite),
     )
     return list(zip(wrapper.order, call.results, strict=True))

@@ -104,8 +104,9 @@ def plan_module(
     if options.fallback == "error":
         _refuse_other_loops(module, target)
     decisions = []
+    spliced: dict[str, str] = {}
     for index, recurrence in enumerate(find_recurrences(module)):
-        decision = _fuse(module, recurrence, target, driver, options, index)
+        decision = _fuse(module, recurrence, target, driver, options, index, spliced)
         if isinstance(decision, str) and recurrence.any_length:
             raise NotForAnyLength(decision)
         if isinstance(decision, str):
@@ -172,6 +173,7 @@ def _fuse(
     driver: str,
     options: PlanOptions,
     index: int,
+    spliced: dict[str, str],
 ) -> Decision | str:
     """The decision for a kernel, or why there is none."""
     if not options.fuse:
@@ -183,7 +185,7 @@ def _fuse(
     result = try_fuse(module, recurrence.op, known_machine(target), name=name)
     if isinstance(result, Refusal):
         return f"not fused, because of {result}"
-    splice(module, recurrence.op, result)
+    splice(module, recurrence.op, result, spliced)
     details: dict[str, Any] = {"plan": result.plan.to_json(), "text": result.plan.text()}
     if result.plan.stored:
         details["stored weights"] = result.plan.stored

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from jax import lax
 
+from recurrent_iree._capture import _pieces
 from recurrent_iree._capture._jaxpr import evaluate
 from recurrent_iree._capture._scan import RECURRENCE, lower_scan
 
@@ -124,6 +125,28 @@ def test_scans_without_step_inputs_and_counted_loops() -> None:
 
     jaxpr, _ = take_apart(program, weights()["x"])
     assert primitives(jaxpr).count("composite") == 2
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("steps", [8, 11, 13])
+def test_long_loops_run_in_pieces(
+    reverse: bool, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_pieces, "LARGE", 0)
+    monkeypatch.setattr(_pieces, "PIECE", 256)
+    w = weights()
+    x = np.random.default_rng(1).standard_normal((steps, B, D)).astype(np.float32)
+
+    def program(x: Any) -> Any:
+        def step(h: Any, v: Any) -> Any:
+            h = jnp.tanh((v @ w["W"] + h @ w["U"] + w["b"])[:, :H])
+            return h, (h @ w["V"], v * 2, 1.0, h)
+
+        return lax.scan(step, jnp.zeros((B, H)), x, reverse=reverse)
+
+    jaxpr, _ = take_apart(program, x)
+    assert primitives(jaxpr).count("composite") == steps // 4
+    assert in_loop(jaxpr).count("dot_general") == steps // 4
 
 
 def test_a_single_step_keeps_its_products_in_the_loop() -> None:

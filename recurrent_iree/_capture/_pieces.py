@@ -1,0 +1,37 @@
+"""Into how many pieces a long loop is cut, so that what is computed for all its steps stays small.
+
+The products of the inputs for all steps go through memory if they are larger than the caches: they
+are written whole before the loop reads them. In pieces each is read while it is still in a cache,
+and only one piece is in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ._split import Split, variables
+
+LARGE = 4 << 20
+PIECE = 5 << 18
+MOST = 10
+
+
+def number_of_pieces(split: Split, length: Any) -> int:
+    """1, or a few, so that a piece of what is hoisted is about `PIECE` bytes."""
+    if not isinstance(length, int) or length < 2:
+        return 1
+    made = {v for eqn in split.before for v in eqn.outvars}
+    read = variables(a for eqn in (*split.loop, *split.after) for a in eqn.invars)
+    step = sum(_bytes(v.aval) for v in read if v in made)
+    if length * step < LARGE:
+        return 1
+    return max(1, min(MOST, length * step // PIECE, length // 4))
+
+
+def _bytes(aval: Any) -> int:
+    if any(not isinstance(n, int) for n in aval.shape):
+        return 0
+    return math.prod(aval.shape) * np.dtype(aval.dtype).itemsize
