@@ -62,9 +62,10 @@ def _add_plan(root: Node, report: dict[str, Any]) -> None:
             node.add(target["note"])
         if target.get("lengths"):
             node.add(f"sequences of any length: {target['lengths']}")
-        for made in target["recurrences"]:
+        for made, times in _each_once(target["recurrences"]):
             steps = "" if made["steps"] is None else f", {made['steps']} steps"
-            line = node.add(f"{made['recurrence']}: {made['form']}{steps}")
+            often = f", {times} times" if times > 1 else ""
+            line = node.add(f"{made['recurrence']}: {made['form']}{steps}{often}")
             line.add(made["reason"])
             _add_details(line, made["details"])
         if target.get("products"):
@@ -75,6 +76,18 @@ def _add_plan(root: Node, report: dict[str, Any]) -> None:
         calls = f", {checked['calls']} golden calls" if checked["calls"] else ""
         why = f": {checked['reason']}" if checked["reason"] else ""
         node.add(f"{checked['status']} at build time{calls}{why}")
+
+
+def _each_once(decisions: list[dict[str, Any]]) -> list[tuple[dict[str, Any], int]]:
+    """Decisions in a row that differ in the name only, such as those of pieces, and how many."""
+    found: list[tuple[dict[str, Any], int]] = []
+    for made in decisions:
+        rest = {key: value for key, value in made.items() if key != "recurrence"}
+        if found and {k: v for k, v in found[-1][0].items() if k != "recurrence"} == rest:
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        else:
+            found.append((made, 1))
+    return found
 
 
 def _add_details(line: Node, details: dict[str, Any]) -> None:

@@ -226,6 +226,7 @@ def test_the_report_counts_the_products_of_each_loop() -> None:
     assert report["loops"] == [
         {
             "steps": 4,
+            "pieces": 1,
             "backwards": False,
             "carries": 1,
             "sums after the loop": 0,
