@@ -44,6 +44,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
+def no_programs_of_other_files() -> Iterator[None]:
+    """JAX keeps every program: gigabytes by the end of a run, which slow whatever comes last."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+
+
+@pytest.fixture(autouse=True, scope="module")
 def no_vulkan_device_left_open() -> Iterator[None]:
     """Mesa's driver keeps the machine busy for as long as a device is open: fail who leaves one."""
     yield
