@@ -68,8 +68,12 @@ def test_an_interrupt_stops_the_compiler(fake_compiler, tmp_path):
         "build(programs.rnn_program(), ['vmvx'], options=options)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "cache"), str(compiler)]
+    # Jobs in the background of a shell ignore interrupts, and their children inherit that.
     process = subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": SEARCH}, stderr=subprocess.PIPE
+        command,
+        env={**os.environ, "PYTHONPATH": SEARCH},
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not pids.exists():
         time.sleep(0.02)
