@@ -59,6 +59,11 @@ def test_a_compiler_that_hangs_is_stopped_with_its_children(fake_compiler, tmp_p
     assert gone([int(pid) for pid in pids.read_text().split()])
 
 
+def hear_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
 def test_an_interrupt_stops_the_compiler(fake_compiler, tmp_path):
     compiler, pids = hanging(fake_compiler, tmp_path)
     code = (
@@ -73,10 +78,11 @@ def test_an_interrupt_stops_the_compiler(fake_compiler, tmp_path):
         command,
         env={**os.environ, "PYTHONPATH": SEARCH},
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=hear_interrupts,
     )
     while not pids.exists():
         time.sleep(0.02)
+    time.sleep(0.5)  # the main thread may still be starting the thread that runs the compiler
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=30)[1]
     assert b"KeyboardInterrupt" in errors
