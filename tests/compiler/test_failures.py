@@ -59,30 +59,24 @@ def test_a_compiler_that_hangs_is_stopped_with_its_children(fake_compiler, tmp_p
     assert gone([int(pid) for pid in pids.read_text().split()])
 
 
-def hear_interrupts():
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-
-
 def test_an_interrupt_stops_the_compiler(fake_compiler, tmp_path):
     compiler, pids = hanging(fake_compiler, tmp_path)
+    # Jobs in the background of a shell ignore interrupts, and their children inherit that.
     code = (
-        "import sys; from compiler import programs\n"
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])\n"
+        "from compiler import programs\n"
         "from recurrent_iree_compiler import BuildOptions, build\n"
         "options = BuildOptions(cache_dir=sys.argv[1], compiler=sys.argv[2])\n"
         "build(programs.rnn_program(), ['vmvx'], options=options)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "cache"), str(compiler)]
-    # Jobs in the background of a shell ignore interrupts, and their children inherit that.
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, "PYTHONPATH": SEARCH},
-        stderr=subprocess.PIPE,
-        preexec_fn=hear_interrupts,
-    )
+    environment = {**os.environ, "PYTHONPATH": SEARCH}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
     while not pids.exists():
+        assert process.poll() is None, process.communicate()[1].decode()
         time.sleep(0.02)
-    time.sleep(0.5)  # the main thread may still be starting the thread that runs the compiler
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=30)[1]
     assert b"KeyboardInterrupt" in errors
