@@ -2,60 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from recurrent_iree._spec import TIME, Spec
-from recurrent_iree_runtime import ArgumentError, RecurrentIreeError, UnsupportedError
+from recurrent_iree._spec import TIME
+from recurrent_iree_runtime import ArgumentError, UnsupportedError
 
 from ._any_length import lower_any_length
-from ._axes import Case, name_axes
+from ._entries import (
+    Array,
+    LoweredEntry,
+    default_entry,
+    input_tree,
+    inputs,
+    output_shapes,
+    outputs,
+    stream_entries,
+)
 from ._golden import GoldenCase, golden_cases, gradient_cases
 from ._gradients import GRADIENTS, gradient_program
-from ._layer import describe_layer, stateful_probe
-from ._lower import (
-    LoweredFunction,
-    Piece,
-    chunk_piece,
-    init_piece,
-    lower_piece,
-    output_avals,
-    sequence_piece,
-    state_avals,
-)
-from ._program import Program, Trace
+from ._layer import describe_layer
+from ._lower import Piece, chunk_piece, init_piece, lower_piece, sequence_piece
+from ._program import Program
 from ._scan import describe_scan
 from ._storage import StoredWeights, check_kind, store
 from ._streaming import Streaming, find_streaming
 from ._tree import tree_json
 
 CHUNKS = (64, 8, 1)
-
-
-@dataclass(frozen=True)
-class Array:
-    """Name, shape and dtype of one array; a string in the shape names a dim."""
-
-    name: str
-    shape: tuple[int | str, ...]
-    dtype: str
-
-
-@dataclass
-class LoweredEntry:
-    """One way to call the program."""
-
-    name: str
-    realization: str
-    inputs: list[Array]
-    input_tree: dict[str, Any]
-    outputs: list[Array]
-    output_tree: dict[str, Any]
-    functions: list[LoweredFunction] = field(default_factory=list)
 
 
 @dataclass
@@ -142,10 +120,10 @@ def capture(
         streaming = _streaming(program)
         whole = [] if _in_chunks(program) else _whole_pieces(program, default)
         pieces = _stream_pieces(program, streaming, lengths) if not streaming.reason else []
-        entries = [_default_entry(program, default, whole, pieces)]
+        entries = [default_entry(program, default, whole, pieces)]
     if pieces:
-        states, stream_entries = _stream_entries(program, streaming, pieces)
-        entries.extend(stream_entries)
+        states, streams = stream_entries(program, streaming, pieces)
+        entries.extend(streams)
     back: list[Piece] = []
     if GRADIENTS in wanted:
         gradients, back, cases = _gradient_entry(program, whole, kind)
@@ -193,36 +171,6 @@ def wanted_entries(entry: str | Sequence[str] | None, default: str) -> tuple[str
             + ' a dim called "time")'
         )
     return wanted
-
-
-def _gradient_entry(
-    program: Program, whole: list[Piece], kind: str
-) -> tuple[LoweredEntry, list[Piece], list[GoldenCase]]:
-    if kind != "f32":
-        raise UnsupportedError(
-            f'compile: entry="gradients" with weights={kind!r}; gradients are for weights in '
-            "float32. Compile the gradients into an artifact of their own"
-        )
-    unbound = [name for name, sizes in program.dims.items() if sizes is None]
-    if unbound:
-        raise UnsupportedError(
-            f'compile: entry="gradients" with "{unbound[0]}=?"; the backward pass needs every '
-            f'size. Name the sizes in the spec, for example "{unbound[0]}=16|32"'
-        )
-    pieces = whole or _whole_pieces(program, GRADIENTS)
-    shapes = _output_shapes(program, pieces, vary_time=False)
-    made = gradient_program(program, pieces[0].dims, shapes)
-    back = _whole_pieces(made, GRADIENTS)
-    trace = back[0].trace
-    entry = LoweredEntry(
-        name=GRADIENTS,
-        realization="module",
-        inputs=_inputs(made),
-        input_tree=_input_tree(made),
-        outputs=_outputs(trace, _output_shapes(made, back, vary_time=False)),
-        output_tree=tree_json(trace.result),
-    )
-    return entry, back, gradient_cases(made, GRADIENTS)
 
 
 def _goldens(
@@ -296,130 +244,31 @@ def _stream_pieces(program: Program, streaming: Streaming, lengths: tuple[int, .
     return pieces
 
 
-def _default_entry(
-    program: Program, name: str, whole: list[Piece], stream: list[Piece]
-) -> LoweredEntry:
-    pieces = whole or [p for p in stream if p.entry == "chunk"]
-    shapes = _output_shapes(program, pieces, vary_time=not whole)
-    trace = pieces[0].trace
-    return LoweredEntry(
-        name=name,
-        realization="module" if whole else "chunks",
-        inputs=_inputs(program),
-        input_tree=_input_tree(program),
-        outputs=_outputs(trace, shapes),
+def _gradient_entry(
+    program: Program, whole: list[Piece], kind: str
+) -> tuple[LoweredEntry, list[Piece], list[GoldenCase]]:
+    if kind != "f32":
+        raise UnsupportedError(
+            f'compile: entry="gradients" with weights={kind!r}; gradients are for weights in '
+            "float32. Compile the gradients into an artifact of their own"
+        )
+    unbound = [name for name, sizes in program.dims.items() if sizes is None]
+    if unbound:
+        raise UnsupportedError(
+            f'compile: entry="gradients" with "{unbound[0]}=?"; the backward pass needs every '
+            f'size. Name the sizes in the spec, for example "{unbound[0]}=16|32"'
+        )
+    pieces = whole or _whole_pieces(program, GRADIENTS)
+    shapes = output_shapes(program, pieces, vary_time=False)
+    made = gradient_program(program, pieces[0].dims, shapes)
+    back = _whole_pieces(made, GRADIENTS)
+    trace = back[0].trace
+    entry = LoweredEntry(
+        name=GRADIENTS,
+        realization="module",
+        inputs=inputs(made),
+        input_tree=input_tree(made),
+        outputs=outputs(trace, output_shapes(made, back, vary_time=False)),
         output_tree=tree_json(trace.result),
     )
-
-
-def _stream_entries(
-    program: Program, streaming: Streaming, pieces: list[Piece]
-) -> tuple[list[Array], list[LoweredEntry]]:
-    chunk_pieces = [p for p in pieces if p.entry == "chunk"]
-    trace = chunk_pieces[0].trace
-    shapes = _output_shapes(program, chunk_pieces, vary_time=True)
-    cases: list[Case] = [(p.dims, [tuple(s.shape) for s in p.states]) for p in chunk_pieces]
-    names = _state_names(streaming, trace)
-    probes: list[Case] = [
-        (sizes, [tuple(s.shape) for s in state_avals(program, streaming, other, sizes)])
-        for sizes, other in _probes(program, chunk_pieces[0].dims)
-        if len(other.scans) == len(trace.scans)
-    ]
-    states = [
-        Array(n, shape, np.dtype(aval.dtype).name)
-        for n, shape, aval in zip(
-            names, name_axes(cases, "state", probes), chunk_pieces[0].states, strict=True
-        )
-    ]
-    empty = {"dict": {"args": {"tuple": []}, "kwargs": {"dict": {}}}}
-    chunk = LoweredEntry(
-        "chunk",
-        "module",
-        _inputs(program),
-        _input_tree(program),
-        _outputs(trace, shapes),
-        tree_json(trace.result),
-    )
-    return states, [chunk, LoweredEntry("init", "module", [], empty, [], {"tuple": []})]
-
-
-def _state_names(streaming: Streaming, trace: Trace) -> list[str]:
-    return [
-        f"loop{index}/carry{position}"
-        for index in streaming.loops
-        for position in range(trace.scans[index].params["num_carry"])
-    ]
-
-
-def _output_shapes(
-    program: Program, pieces: list[Piece], *, vary_time: bool
-) -> list[tuple[int | str, ...]]:
-    cases: list[Case] = [(p.dims, [s for s, _ in output_avals(p.trace)]) for p in pieces]
-    if vary_time:
-        sizes = dict(pieces[0].dims)
-        for time in (3, 5):
-            trace = program.trace({**sizes, TIME: time})
-            cases.append(({**sizes, TIME: time}, [s for s, _ in output_avals(trace)]))
-    if program.any_dims:
-        return [tuple(_plain(d) for d in shape) for shape in cases[0][1]]
-    probes: list[Case] = [
-        (sizes, [s for s, _ in output_avals(trace)])
-        for sizes, trace in _probes(program, pieces[0].dims)
-    ]
-    return name_axes(cases, "output", probes)
-
-
-def _probes(program: Program, sizes: dict[str, int]) -> Iterator[tuple[dict[str, int], Trace]]:
-    """Traces with another size for each dim that has one only, where the program allows one."""
-    for name, choices in program.dims.items():
-        if choices is not None and len(choices) == 1:
-            other = {**sizes, name: sizes[name] + 1}
-            for trace in (program.trace, lambda sizes, n=name: stateful_probe(program, n, sizes)):
-                try:
-                    yield other, trace(other)
-                    break
-                except (TypeError, ValueError, IndexError, RecurrentIreeError):
-                    continue
-
-
-def _plain(size: Any) -> int | str:
-    if isinstance(size, int):
-        return size
-    if str(size).isidentifier():
-        return str(size)
-    raise UnsupportedError(
-        f"compile: an output has the size {size}; a size of a result must be a dim of the inputs "
-        "or constant. Return arrays whose sizes are dims, or fix the size in the spec"
-    )
-
-
-def _inputs(program: Program) -> list[Array]:
-    return [
-        Array(name, _named_shape(given), given.dtype)
-        for name, given in zip(program.names, program.specs, strict=True)
-    ]
-
-
-def _named_shape(given: Spec) -> tuple[int | str, ...]:
-    return tuple(dim.name if dim.name is not None else (dim.sizes or (0,))[0] for dim in given.dims)
-
-
-def _outputs(trace: Trace, shapes: list[tuple[int | str, ...]]) -> list[Array]:
-    dtypes = [dtype for _, dtype in output_avals(trace)]
-    return [Array(f"output{i}", s, d) for i, (s, d) in enumerate(zip(shapes, dtypes, strict=True))]
-
-
-def _input_tree(program: Program) -> dict[str, Any]:
-    """The structure of the arguments without the weights, leaves numbered by input."""
-    leaves = [None if isinstance(leaf, str) else leaf for leaf in program.leaves]
-    args, kwargs = jax.tree.unflatten(program.structure, leaves)
-    args = tuple(a for a in args if not _is_empty(a))
-    kwargs = {key: value for key, value in kwargs.items() if not _is_empty(value)}
-    structure = jax.tree.structure((args, kwargs), is_leaf=lambda x: isinstance(x, Spec))
-    tree = tree_json(structure)["tuple"]
-    return {"dict": {"args": tree[0], "kwargs": tree[1]}}
-
-
-def _is_empty(argument: Any) -> bool:
-    """Whether an argument held weights only."""
-    return not jax.tree.leaves(argument, is_leaf=lambda x: isinstance(x, Spec))
+    return entry, back, gradient_cases(made, GRADIENTS)

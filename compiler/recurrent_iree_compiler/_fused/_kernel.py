@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ._buffers import Binding, Buffer, index_of, inside, join, outside
-from ._carried import segments
-from ._evaluate import Block, Evaluator, Index, Names, NotVectorizable
+from ._evaluate import Evaluator, Index, Names, NotVectorizable
 from ._finished import Idle, find_idle
 from ._index import Affine, variable
 from ._invariant import passed_through
 from ._ir import Cell, Value
 from ._machine import Machine
 from ._narrow import Narrow
+from ._nests import Nests, Point
 from ._packing import Pack, Packer
 from ._products import Products
 from ._reductions import Reduction
@@ -26,7 +26,6 @@ from ._writer import Writer, storage_dtype
 
 _BITS = {"i8": 32, "i16": 32, "i32": 32, "i64": 64, "f32": 32, "f64": 64, "bf16": 32, "f16": 32}
 STACK = 16 << 10
-Point = list[Affine]
 
 
 @dataclass
@@ -69,6 +68,7 @@ class Kernel:
         self.idle = found if isinstance(found, Idle) else None
         self.never_idle = "" if isinstance(found, Idle) else found
         self._bind()
+        self.nests = Nests(self.w, stages, self.homes, self.rows, self.first_row)
         self._emit()
 
     def _bind(self) -> None:
@@ -153,7 +153,7 @@ class Kernel:
             index = index_of(value, self.stages.batch.get(value), points[0])
             ev.write(target, target.at(index), ev.read(source, source.at(index)))
 
-        self.nest(None, space, self.stages.has_rows(value), tile, body, Packer([], 1))
+        self.nests.over(None, space, self.stages.has_rows(value), tile, body, Packer([], 1))
         source.base, target.base = saved
 
     def emit_stage(self, loop: Loop) -> None:
@@ -192,7 +192,7 @@ class Kernel:
 
     def _sums(self, loop: Loop) -> int:
         """How many products with lanes run at once in `loop`."""
-        block = self._block(Affine(), 1)
+        block = self.nests.block(Affine(), 1)
         ev = Evaluator(self.w, self.stages, self.homes, loop, block, 2)
         lanes = [variable(f"%axis{n}") for n in range(len(loop.space))]
         if lanes:
@@ -232,7 +232,7 @@ class Kernel:
                     index = index_of(root.value, batch, lanes)
                     self._store(ev, root.value, index, ev.get(root.value, index))
 
-        self.nest(loop, loop.space, loop.rows, tile, body, packer)
+        self.nests.over(loop, loop.space, loop.rows, tile, body, packer)
 
     def _store(self, ev: Evaluator, value: Value, index: Index, names: Names) -> None:
         for target in self.targets[value]:
@@ -245,7 +245,7 @@ class Kernel:
         def body(ev: Evaluator) -> None:
             Reduction(ev, op, tile.lanes, self._store).emit()
 
-        self._row_blocks(loop, loop.rows, tile, body, 0)
+        self.nests.row_blocks(loop, loop.rows, tile, body, 0)
 
     def _assemble(self, root: Root, tile: Tile) -> None:
         """A value put together from parts: each part is copied to its place."""
@@ -278,85 +278,7 @@ class Kernel:
             there = tuple(i.plus(s) for i, s in zip(index, starts, strict=True))
             self._store(ev, whole, there, names)
 
-        self.nest(None, space, self.stages.has_rows(whole), tile, body, Packer([], 1))
-
-    def nest(
-        self,
-        loop: Loop | None,
-        space: tuple[int, ...],
-        rows: bool,
-        tile: Tile,
-        body: Callable[[Evaluator, list[Point]], None],
-        packer: Packer,
-    ) -> None:
-        """Loops over `space` (the last axis in tiles), in them over blocks of rows, then `body`.
-
-        Without a batch the rows of a block are neighbours along the axis before the lanes.
-        """
-        packer.sizes = space
-        last = len(space) - (1 if tile.lanes else 0)
-        blocked = last - 1 if tile.rows > 1 and tile.lanes and not rows and last > 0 else None
-
-        def outer(axis: int, lanes: list[Affine]) -> None:
-            if axis == blocked:
-                outer(axis + 1, [*lanes, Affine()])
-            elif axis < last:
-                with self.w.loop(space[axis]) as i:
-                    packer.axes.update({name: axis for name, _ in i.terms})
-                    outer(axis + 1, [*lanes, i])
-            elif not tile.lanes or not space:
-                self._row_blocks(loop, rows, tile, lambda ev: body(ev, [lanes]), 0)
-            else:
-                inner(lanes)
-
-        def inner(lanes: list[Affine]) -> None:
-            packer.segments = segments(space[-1], tile.lanes)
-            for part in packer.segments:
-                with self.w.loop(part.tiles) as n:
-                    packer.segment, packer.tile = part, n
-                    block([*lanes, n * part.lanes + Affine(part.start, lane=1)], part.lanes)
-
-        def block(point: Point, lanes: int) -> None:
-            if blocked is None:
-                self._row_blocks(loop, rows, tile, lambda ev: body(ev, [point]), lanes)
-                return
-            for number, size in self._blocks(space[blocked], tile.rows):
-                points = [[*point] for _ in range(size)]
-                for r, each in enumerate(points):
-                    each[blocked] = number.plus(r)
-                body(self._evaluator(loop, self._block(Affine(), 1), lanes), points)
-
-        with self.w.scope():
-            outer(0, [])
-
-    def _row_blocks(
-        self,
-        loop: Loop | None,
-        rows: bool,
-        tile: Tile,
-        body: Callable[[Evaluator], None],
-        lanes: int,
-    ) -> None:
-        """All rows of the workgroup in blocks, the last of which may be smaller."""
-        for first, size in self._blocks(self.rows if rows else 1, tile.rows):
-            body(self._evaluator(loop, self._block(first, size), lanes))
-
-    def _blocks(self, total: int, size: int) -> Iterator[tuple[Affine, int]]:
-        """A loop over whole blocks of `total`, then what is left: the first of each, its size."""
-        size = min(size, total)
-        whole, rest = divmod(total, size)
-        with self.w.loop(whole) as n:
-            yield n * size, size
-        if rest:
-            with self.w.scope():
-                yield Affine(whole * size), rest
-
-    def _evaluator(self, loop: Loop | None, block: Block, lanes: int) -> Evaluator:
-        return Evaluator(self.w, self.stages, self.homes, loop, block, lanes)
-
-    def _block(self, first: Affine, size: int) -> Block:
-        local = tuple(first.plus(r) for r in range(size))
-        return Block(local, tuple(self.first_row + row for row in local))
+        self.nests.over(None, space, self.stages.has_rows(whole), tile, body, Packer([], 1))
 
 
 def _row_bytes(cell: Cell, stages: Stages) -> int:

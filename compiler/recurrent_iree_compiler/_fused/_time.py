@@ -116,4 +116,6 @@ def _repeat(kernel: Kernel, buffer: Buffer) -> None:
         at = buffer.at(index_of(value, batch, points[0]))
         ev.write(buffer, at, ev.read(buffer, at.plus(back)))
 
-    kernel.nest(None, space, stages.has_rows(value), kernel.copy_tile(value), body, Packer([], 1))
+    kernel.nests.over(
+        None, space, stages.has_rows(value), kernel.copy_tile(value), body, Packer([], 1)
+    )

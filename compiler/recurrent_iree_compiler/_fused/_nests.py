@@ -1,0 +1,113 @@
+"""Nests of loops: over the lanes of a value in tiles, and over rows in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ._buffers import Buffer
+from ._carried import segments
+from ._evaluate import Block, Evaluator
+from ._index import Affine
+from ._ir import Value
+from ._packing import Packer
+from ._stages import Loop, Stages
+from ._tiles import Tile
+from ._writer import Writer
+
+Point = list[Affine]
+
+
+@dataclass
+class Nests:
+    """Writes nests of loops to `w`; what a body reads and writes is looked up in `homes`.
+
+    Attributes:
+        rows: how many rows one workgroup has.
+        first_row: the first of them in the whole batch.
+    """
+
+    w: Writer
+    stages: Stages
+    homes: dict[Value, Buffer]
+    rows: int
+    first_row: Affine
+
+    def over(
+        self,
+        loop: Loop | None,
+        space: tuple[int, ...],
+        rows: bool,
+        tile: Tile,
+        body: Callable[[Evaluator, list[Point]], None],
+        packer: Packer,
+    ) -> None:
+        """Loops over `space` (the last axis in tiles), in them over blocks of rows, then `body`.
+
+        Without a batch the rows of a block are neighbours along the axis before the lanes.
+        """
+        packer.sizes = space
+        last = len(space) - (1 if tile.lanes else 0)
+        blocked = last - 1 if tile.rows > 1 and tile.lanes and not rows and last > 0 else None
+
+        def outer(axis: int, lanes: list[Affine]) -> None:
+            if axis == blocked:
+                outer(axis + 1, [*lanes, Affine()])
+            elif axis < last:
+                with self.w.loop(space[axis]) as i:
+                    packer.axes.update({name: axis for name, _ in i.terms})
+                    outer(axis + 1, [*lanes, i])
+            elif not tile.lanes or not space:
+                self.row_blocks(loop, rows, tile, lambda ev: body(ev, [lanes]), 0)
+            else:
+                inner(lanes)
+
+        def inner(lanes: list[Affine]) -> None:
+            packer.segments = segments(space[-1], tile.lanes)
+            for part in packer.segments:
+                with self.w.loop(part.tiles) as n:
+                    packer.segment, packer.tile = part, n
+                    block([*lanes, n * part.lanes + Affine(part.start, lane=1)], part.lanes)
+
+        def block(point: Point, lanes: int) -> None:
+            if blocked is None:
+                self.row_blocks(loop, rows, tile, lambda ev: body(ev, [point]), lanes)
+                return
+            for number, size in self._blocks(space[blocked], tile.rows):
+                points = [[*point] for _ in range(size)]
+                for r, each in enumerate(points):
+                    each[blocked] = number.plus(r)
+                body(self._evaluator(loop, self.block(Affine(), 1), lanes), points)
+
+        with self.w.scope():
+            outer(0, [])
+
+    def row_blocks(
+        self,
+        loop: Loop | None,
+        rows: bool,
+        tile: Tile,
+        body: Callable[[Evaluator], None],
+        lanes: int,
+    ) -> None:
+        """All rows of the workgroup in blocks, the last of which may be smaller."""
+        for first, size in self._blocks(self.rows if rows else 1, tile.rows):
+            body(self._evaluator(loop, self.block(first, size), lanes))
+
+    def _blocks(self, total: int, size: int) -> Iterator[tuple[Affine, int]]:
+        """A loop over whole blocks of `total`, then what is left: the first of each, its size."""
+        size = min(size, total)
+        whole, rest = divmod(total, size)
+        with self.w.loop(whole) as n:
+            yield n * size, size
+        if rest:
+            with self.w.scope():
+                yield Affine(whole * size), rest
+
+    def _evaluator(self, loop: Loop | None, block: Block, lanes: int) -> Evaluator:
+        return Evaluator(self.w, self.stages, self.homes, loop, block, lanes)
+
+    def block(self, first: Affine, size: int) -> Block:
+        """The rows from `first` on, as places in this workgroup and in the whole batch."""
+        local = tuple(first.plus(r) for r in range(size))
+        return Block(local, tuple(self.first_row + row for row in local))
