@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 from ._jaxpr import dependent_variables, live_equations, run_equations
-from ._sums import Known, Mask, Sum, Term, plan_sum
+from ._sums import LoopValues, Mask, Sum, Term, plan_sum
 
 _ADDITIONS = frozenset({"add", "add_any"})
 
@@ -62,7 +62,7 @@ class WithoutAccumulators:
             return [*carry, *ys]
         own = len(ys) - len(self.leaves)
         stacked = dict(zip(self.leaves, ys[own:], strict=True))
-        known = Known(length, stacked, self._single(values[:num_consts], num_consts))
+        known = LoopValues(length, stacked, self._single(values[:num_consts], num_consts))
         last: dict[int, Any] = dict(zip(self.kept, carry, strict=True))
         for one in self.accumulators:
             start = values[num_consts + one.index]

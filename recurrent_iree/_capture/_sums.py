@@ -41,7 +41,7 @@ class Term(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Known:
+class LoopValues:
     """What is known after the loop: values of all steps, values that no step changes."""
 
     length: int
@@ -49,7 +49,7 @@ class Known:
     single: dict[Var, Any]
 
 
-Value = Callable[[Known], Any]
+Value = Callable[[LoopValues], Any]
 
 
 @dataclass
@@ -86,7 +86,7 @@ def plan_sum(
     planner = _Planner(jaxpr, varying, stacked)
     parts = [(planner.total(t.atom, aval, t.masks), t.negative) for t in terms]
 
-    def value(known: Known) -> Any:
+    def value(known: LoopValues) -> Any:
         signed = [-part(known) if negative else part(known) for part, negative in parts]
         return functools.reduce(operator.add, signed)
 
@@ -149,7 +149,7 @@ class _Planner:
     def _of_all(self, eqn: JaxprEqn, masks: tuple[Mask, ...], whole: bool = False) -> Value:
         parts = [self.total(a, a.aval, masks) for a in eqn.invars]
 
-        def value(known: Known) -> Any:
+        def value(known: LoopValues) -> Any:
             results = bind(eqn, [part(known) for part in parts])
             return results if whole else results[0]
 
@@ -160,7 +160,7 @@ class _Planner:
         part = self.total(eqn.invars[side], eqn.invars[side].aval, masks)
         other = self._single(eqn.invars[1 - side])
 
-        def value(known: Known) -> Any:
+        def value(known: LoopValues) -> Any:
             values = [part(known), other(known)]
             return bind(eqn, values if side == 0 else values[::-1])[0]
 
@@ -206,7 +206,7 @@ class _Planner:
         result = eqn.outvars[0].aval
         wide = jnp.promote_types(result.dtype, jnp.float32)  # pyright: ignore
 
-        def value(known: Known) -> Any:
+        def value(known: LoopValues) -> Any:
             arrays = [operand(known) for operand in operands]
             axes = [tuple(a + 1 for a in contracting[side]) for side in sides]
             if not batch[0] and all(a == tuple(range(1, 1 + len(a))) for a in axes):
@@ -242,7 +242,7 @@ class _Planner:
         self.leaves[atom] = None
         holds = self._holds(masks)
 
-        def value(known: Known) -> Any:
+        def value(known: LoopValues) -> Any:
             array, chosen = known.stacked[atom], holds(known)
             if chosen is None:
                 return array
@@ -255,7 +255,7 @@ class _Planner:
         """The sum of what is the same in every step."""
         single, holds = self._single(atom), self._holds(masks)
 
-        def value(known: Known) -> Any:
+        def value(known: LoopValues) -> Any:
             one, chosen = jnp.asarray(single(known), aval.dtype), holds(known)
             if chosen is None:
                 return one * jnp.asarray(known.length, aval.dtype)
@@ -270,12 +270,12 @@ class _Planner:
         self.singles[atom] = None
         return lambda known: known.single[atom]
 
-    def _holds(self, masks: tuple[Mask, ...]) -> Callable[[Known], Any]:
+    def _holds(self, masks: tuple[Mask, ...]) -> Callable[[LoopValues], Any]:
         """Of each step whether all masks hold; ``None`` if there are none."""
         for mask in masks:
             (self.leaves if self.changes(mask.variable) else self.singles)[mask.variable] = None
 
-        def value(known: Known) -> Any:
+        def value(known: LoopValues) -> Any:
             result = None
             for variable, wanted in masks:
                 found = known.stacked.get(variable, known.single.get(variable))
