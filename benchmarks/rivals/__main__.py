@@ -2,6 +2,7 @@
 
     python -m benchmarks.rivals --quick          # minutes
     python -m benchmarks.rivals --full           # hours: every row that the goals name
+    python -m benchmarks.rivals --full --missing --keep benchmarks/results/FILE.json --limit 1800
 
 Writes JSON, a table in Markdown and a picture. A system that is not installed is left out, and the
 table says so. See `benchmarks/README.md`.
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from . import _limits, _work
+from ._earlier import commit, merged, read_earlier
 from ._machine import describe
 from ._measure import Bench, Settings
 from ._plot import plot
@@ -34,10 +36,14 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     options = _parse(arguments)
     works = {"tiny": _work.tiny, "quick": _work.quick, "full": _work.full}[options.size]()
     works = [work for work in works if re.search(options.rows, work.name)]
+    machine = describe()
+    earlier = read_earlier(options.keep, machine) if options.keep else {"rows": []}
+    if options.missing:
+        there = {row["name"] for row in earlier["rows"]}
+        works = [work for work in works if work.name not in there]
     cores = len(os.sched_getaffinity(0))
     threads = [t for t in options.threads if t <= cores]
     settings = Settings(options.systems, threads, options.rounds, options.turn)
-    machine = describe()
     started = time.monotonic()
     results: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
@@ -46,15 +52,19 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "systems": list(options.systems),
         "settings": {"rounds": options.rounds, "turn": options.turn, "size": options.size},
         "remarks": options.remark,
-        "rows": [],
+        "rows": earlier["rows"],
+        **{key: earlier[key] for key in ("memory", "memory_row", "versions") if key in earlier},
     }
+    new: list[dict[str, Any]] = []
+    stamp = {"commit": commit(), "date": results["date"]}
     results["limits"] = {str(t): _limits.measure(t) for t in threads}
     with Bench(settings) as bench:
         for work in works:
             if options.limit and time.monotonic() - started > options.limit:
                 results["remarks"].append(f"Stopped after {options.limit:.0f} s: rows are missing.")
                 break
-            results["rows"].append(_with_share(bench.row(work), work, results["limits"]))
+            new.append(stamp | _with_share(bench.row(work), work, results["limits"]))
+            results["rows"] = merged(earlier["rows"], new, [*_work.full(), *_work.quick()])
             _finish(results, bench, started, options.out)
         if options.memory:
             results["memory_row"] = _work.MEMORY.name
@@ -65,7 +75,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 
 def _finish(results: dict[str, Any], bench: Bench, started: float, out: Path) -> str:
     """Write what is known so far, so that an interrupted run leaves its rows; gives the page."""
-    results |= {"versions": bench.versions, "missing": bench.missing}
+    results["versions"] = results.get("versions", {}) | bench.versions
+    results["missing"] = bench.missing
     results["growth"] = growth(results["rows"])
     results["load_after"] = round(os.getloadavg()[0], 2)
     results["seconds"] = round(time.monotonic() - started)
@@ -136,9 +147,16 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--turn", type=float, default=0.05, help="seconds of a turn")
     parser.add_argument("--limit", type=float, default=0, help="seconds after which no row starts")
     parser.add_argument("--no-memory", dest="memory", action="store_false")
+    parser.add_argument("--keep", type=Path, metavar="FILE",
+                        help="JSON of an earlier run here, whose other rows stay")  # fmt: skip
+    parser.add_argument("--missing", action="store_true",
+                        help="with --keep: measure only the rows that it lacks")  # fmt: skip
     parser.add_argument("--remark", action="append", default=[], help="a line for the table")
     parser.add_argument("--out", type=Path, default=_ROOT / "results")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.missing and not options.keep:
+        parser.error("--missing needs --keep FILE: the rows that are there")
+    return options
 
 
 def _names(text: str) -> list[str]:

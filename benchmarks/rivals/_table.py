@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ._earlier import told
 from ._systems import OURS
 
 Results = dict[str, Any]
@@ -55,7 +56,8 @@ def _head(results: Results) -> str:
         "cores as threads, taking turns. Ratio: ours over the best rival. Limit: the share that",
         "our time is of what measured arithmetic and weight bandwidth allow (1.00 = at the limit).",
     ]
-    lines += [f"\n{line}" for line in results.get("remarks", ())]
+    remarks = [told(results["rows"]), *results.get("remarks", ())]
+    lines += [f"\n{line}" for line in remarks if line]
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.rivals import _work
 from benchmarks.rivals.__main__ import growth
 from benchmarks.rivals._cells import CELLS, flops_of, inputs_of, step_bytes_of, weights_of
+from benchmarks.rivals._earlier import merged, read_earlier, told
 from benchmarks.rivals._limits import seconds_at_limit
 from benchmarks.rivals._machine import describe
 from benchmarks.rivals._measure import Bench, Settings, disagreement
@@ -128,6 +129,22 @@ def test_table_keeps_what_missed_and_what_went_wrong():
     assert "openvino is not installed" in page
     assert "not one kernel: loop: because" in page
     assert "torch disagrees: off by 1" in page
+
+
+def test_rows_of_an_earlier_run_stay(tmp_path):
+    first, second = (row(1.0, 2.0) | {"name": work.name} for work in _work.full()[:2])
+    again = second | {"commit": "abc", "date": "2030-01-02"}
+    together = merged([second, first], [again], _work.full())
+    assert together == [first, again]
+    assert told(together) == (
+        "Measured in several sittings: 1 on an unknown day at unknown, 1 on 2030-01-02 at abc."
+    )
+    assert told([again]) == ""
+    file = tmp_path / "earlier.json"
+    file.write_text(json.dumps({"machine": describe(), "rows": together}))
+    assert read_earlier(file, describe())["rows"] == together
+    with pytest.raises(SystemExit, match="another machine .its cores.; ratios of one table"):
+        read_earlier(file, describe() | {"cores": 1000})
 
 
 def test_growth_compares_time_per_step_and_per_row():
