@@ -24,7 +24,7 @@ from ._package import package
 from ._plan import NotForAnyLength, plan_module, plan_schedule, plan_tiling
 from ._process import Limits
 from ._program import Program
-from ._report import TargetReport
+from ._report import TargetReport, Verification
 from ._targets import Target, parse_target
 from ._verify import verify_target
 
@@ -154,13 +154,13 @@ class _Build:
         try:
             job.module = self._compiled(job)
         except (CompileError, CompilerCrashError) as error:
-            if not set(self.program.any_length) - set(job.lacks):
+            if not self._is_any_length(job):
                 raise
             reason = (str(error).strip().splitlines() or [""])[0]
             self._in_chunks(job, f"IREE does not compile it for any length: {reason}")
             self._plan(job, job.lacks)
             job.module = self._compiled(job)
-        job.seconds = time.perf_counter() - start
+        job.seconds += time.perf_counter() - start
         job.report.size = len(job.module)
 
     def _compiled(self, job: _Job) -> bytes:
@@ -169,18 +169,42 @@ class _Build:
             job.text, target, self.options, self.cancel, lambda: self.tell(job, "cached")
         )
 
+    def _is_any_length(self, job: _Job) -> bool:
+        """Whether the module of `job` has functions of any length, for which chunks could stand."""
+        return bool(set(self.program.any_length) - set(job.lacks))
+
     def verify(self, job: _Job, draft: dict[str, bytes]) -> None:
-        self.tell(job, "verify")
-        result = verify_target(
-            draft, job.target, Limits(self.options.time_limit, None, self.cancel)
-        )
+        result = self._verified(job, draft)
+        if result.status == "failed" and self._is_any_length(job):
+            result = self._verified_in_chunks(job, result.reason)
         job.report.verification = result
         if result.status == "failed":
-            raise VerificationError(
-                f"the module for {job.target.name!r} of {self.program.name!r} does not pass its "
-                f"golden calls: {result.reason}"
-            )
+            raise VerificationError(self._fails(job, result.reason))
         self.tell(job, "verified" if result.status == "verified" else "not verified", result.reason)
+
+    def _verified(self, job: _Job, draft: dict[str, bytes]) -> Verification:
+        self.tell(job, "verify")
+        limits = Limits(self.options.time_limit, None, self.cancel)
+        return verify_target(draft, job.target, limits)
+
+    def _verified_in_chunks(self, job: _Job, reason: str) -> Verification:
+        """What becomes of a target whose module of any length failed for `reason`."""
+        if self.options.plan.fallback == "error":
+            raise VerificationError(
+                f"{self._fails(job, reason)}. It runs any number of steps in one call; with "
+                'fallback="loop" the program would be compiled in chunks instead'
+            )
+        what = reason.partition(". Do not use it")[0]
+        self._in_chunks(job, f"the function of any length does not pass its golden calls: {what}")
+        self._plan(job, job.lacks)
+        self.compile(job)
+        return self._verified(job, self.members([job]))
+
+    def _fails(self, job: _Job, reason: str) -> str:
+        return (
+            f"the module for {job.target.name!r} of {self.program.name!r} does not pass its "
+            f"golden calls: {reason}"
+        )
 
     def members(self, jobs: list[_Job]) -> dict[str, bytes]:
         modules = {job.target.name: job.module for job in jobs}

@@ -12,7 +12,7 @@ from jax import lax
 
 import recurrent_iree as ri
 import recurrent_iree_runtime as rt
-from recurrent_iree_compiler import recompile
+from recurrent_iree_compiler import _build, recompile
 
 LONGEST, FEATURES, UNITS = 70, 3, 6
 rng = np.random.default_rng(3)
@@ -173,6 +173,53 @@ def test_what_cannot_be_of_any_length_runs_in_chunks(program: Any, reason: str) 
         assert {f.dims["time"] for f in model.entries["chunk"].functions} == {64, 8, 1}
         x = rng.standard_normal((1, 7, FEATURES)).astype(np.float32)
         _close(model(x), [np.asarray(program(jnp.asarray(x)))])
+
+
+def _leaking(x: Any) -> Any:
+    steps = jnp.swapaxes(x, 0, 1)
+    _, y = lax.scan(lambda h, v: (h * 0.8125 + v, h), jnp.zeros((1, FEATURES)), steps)
+    return jnp.swapaxes(y, 0, 1)
+
+
+@pytest.fixture
+def wrong_for_any_length(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> ri.BuildOptions:
+    """A compiler that gets one constant wrong wherever a module has functions of any length."""
+    right = _build.compile_module
+
+    def wrong(text: str, *rest: Any) -> bytes:
+        if "tensor<1x?x" in text:
+            assert "8.125000e-01" in text
+            text = text.replace("8.125000e-01", "8.750000e-01")
+        return right(text, *rest)
+
+    monkeypatch.setattr(_build, "compile_module", wrong)
+    return ri.BuildOptions(cache_dir=tmp_path)
+
+
+def test_wrong_numbers_in_the_function_of_any_length_leave_chunks(
+    wrong_for_any_length: ri.BuildOptions,
+) -> None:
+    spec = ri.spec("batch=1", "time=?", FEATURES)
+    artifact = ri.compile(_leaking, spec, targets=["cpu"], options=wrong_for_any_length)
+    (cpu,) = artifact.report()["targets"]
+    assert cpu["lengths"].startswith(
+        "in chunks, because the function of any length does not pass its golden calls: "
+        "'_leaking' gives wrong numbers on 'cpu:local-sync' in 'sequence' (batch=1, time="
+    )
+    assert cpu["verification"]["status"] == "verified"
+    with rt.load(artifact.to_bytes(), device="cpu") as model:
+        assert {f.dims["time"] for f in model.entries["chunk"].functions} == {64, 8, 1}
+        x = rng.standard_normal((1, 77, FEATURES)).astype(np.float32)
+        _close(model(x), [np.asarray(_leaking(jnp.asarray(x)))])
+
+
+def test_wrong_numbers_in_the_function_of_any_length_are_refused_on_request(
+    wrong_for_any_length: ri.BuildOptions,
+) -> None:
+    spec = ri.spec("batch=1", "time=?", FEATURES)
+    message = 'golden calls: .* wrong numbers .*with fallback="loop" .* in chunks instead'
+    with pytest.raises(rt.VerificationError, match=message):
+        ri.compile(_leaking, spec, targets=["cpu"], options=wrong_for_any_length, fallback="error")
 
 
 def test_chunks_that_were_asked_for_are_kept() -> None:
