@@ -1,4 +1,6 @@
-"""Exponentials and logarithms in f64, which IREE leaves to a library that a module does not have.
+"""Functions in f64, which IREE leaves to a library that a module does not have.
+
+Here are exponentials and logarithms; the table at the end names those of other modules.
 
 Derived from series: arguments are reduced by multiples of ln 2 in two parts, of which the first has
 so few bits that its multiples are exact. Measured against extended precision: within 2 ulp; tanh,
@@ -8,14 +10,19 @@ logistic and expm1 within 4.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ._double_arctangent import angle
+from ._double_power import cube_root, power
+from ._double_remainder import remainder
+from ._double_trigonometry import cosine, sine, tangent
+from ._real import cast
 from ._rounding import round_even
 
 if TYPE_CHECKING:
-    from ._elementwise import Lanes
+    from ._elementwise import Emit, Lanes
 
 _INF = float("inf")
 # ln 2 = _HIGH + _LOW; _HIGH has 40 bits.
@@ -160,7 +167,7 @@ class _Double:
         return self.div(self.number(1), self.lanes.op("math.sqrt", "f64", x))
 
 
-RULES = {
+_OF_ONE = {
     "exponential": _Double.exponential,
     "exponential_minus_one": _Double.minus_one,
     "log": _Double.logarithm,
@@ -169,10 +176,29 @@ RULES = {
     "logistic": _Double.sigmoid,
     "rsqrt": _Double.inverse_root,
 }
-# Written for f32 only; a kernel with one of them in f64 is refused.
-MISSING = frozenset({"power", "remainder", "erf", "sine", "cosine", "tan"})
 
 
-def double(kind: str, lanes: Lanes, x: str) -> str:
-    """The operation `kind` of `RULES` on f64."""
-    return RULES[kind](_Double(lanes), x)
+def _of_one(rule: Callable[[_Double, str], str]) -> Emit:
+    return lambda lanes, dtype, operands: rule(_Double(lanes), operands[0])
+
+
+RULES: dict[str, Emit] = {
+    **{kind: _of_one(rule) for kind, rule in _OF_ONE.items()},
+    "sine": sine,
+    "cosine": cosine,
+    "tan": tangent,
+    "power": power,
+    "cbrt": cube_root,
+    "atan2": angle,
+    "remainder": remainder,
+}
+
+
+def in_double(kind: str) -> Emit:
+    """The operation `kind` of `RULES` for f32, computed in f64."""
+
+    def rule(lanes: Lanes, dtype: str, operands: Sequence[str]) -> str:
+        wide = [cast(lanes, "arith.extf", name, "f32", "f64") for name in operands]
+        return cast(lanes, "arith.truncf", RULES[kind](lanes, "f64", wide), "f64", "f32")
+
+    return rule

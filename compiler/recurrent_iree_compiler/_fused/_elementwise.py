@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._casts import convert
-from ._double import MISSING, RULES, double
+from ._double import RULES as _DOUBLE, in_double
 from ._ir import Op, Refused
 from ._power import power
 from ._rounding import round_away, round_even
@@ -89,11 +89,9 @@ def _rule(kind: str, dtype: str) -> Emit:
     table = _FLOAT if is_float(dtype) else _BOOL if dtype == "i1" else _INT
     if kind not in table:
         raise Refused(f"stablehlo.{kind}", f"no rule for elements of type {dtype}")
-    if dtype == "f64" and kind in MISSING:
-        raise Refused(f"stablehlo.{kind}", "it is written for float32 only, not for float64")
-    if dtype == "f64" and kind in RULES:
-        return lambda lanes, _, operands: double(kind, lanes, operands[0])
-    return table[kind]
+    if dtype == "f64" and kind == "erf":
+        raise Refused("chlo.erf", "for float64 there is only its decomposition, which JAX gives")
+    return _DOUBLE.get(kind, table[kind]) if dtype == "f64" else table[kind]
 
 
 def _plain(name: str) -> Emit:
@@ -238,6 +236,8 @@ _FLOAT: dict[str, Emit] = {
     "sine": sine,
     "cosine": cosine,
     "tan": tangent,
+    "atan2": in_double("atan2"),
+    "cbrt": in_double("cbrt"),
 }
 _INT: dict[str, Emit] = {
     "add": _plain("arith.addi"),
@@ -273,5 +273,5 @@ ELEMENTWISE = frozenset(
 )
 EXPENSIVE = frozenset(
     "exponential exponential_minus_one log log_plus_one logistic tanh sine cosine tan erf sqrt "
-    "rsqrt power divide".split()
+    "rsqrt power divide remainder atan2 cbrt".split()
 )
