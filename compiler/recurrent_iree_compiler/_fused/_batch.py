@@ -200,8 +200,11 @@ def _gather(op: Op) -> Triples:
 
 
 def _dynamic_update(op: Op) -> Triples:
-    yield from _same_size(op, op.operands[0])
-    yield from _same_size(op, op.operands[1])
+    whole, part = op.operands[:2]
+    for axis, (a, b) in enumerate(zip(whole.shape, part.shape, strict=True)):
+        if a == b:
+            yield whole, axis, axis
+            yield part, axis, axis
 
 
 _PAIRS = {

@@ -96,6 +96,18 @@ def _indexed_inputs(x, h, g):
     return lax.scan(step, (h, jnp.int32(3)), (x, index))
 
 
+def _a_row_that_is_set_anywhere(x, h, g):
+    """The leading axis of a state is the time of what is collected, and no batch."""
+
+    def step(state, x):
+        rows, at, s = state
+        s = jnp.tanh(s + x[0])
+        rows = lax.dynamic_update_index_in_dim(rows * 0.9, s, at, 0)
+        return (rows, (at + 1) % 4, s), None
+
+    return lax.scan(step, (jnp.zeros((4, 6)), jnp.int32(1), h[0]), x)[0]
+
+
 def _many_outputs(x, h, g):
     """More buffers than one dispatch may have."""
 
@@ -152,6 +164,7 @@ CASES = [
     _two_recurrences,
     _scalars,
     _indexed_inputs,
+    _a_row_that_is_set_anywhere,
     _many_outputs,
 ]
 
