@@ -11,7 +11,9 @@ kernel in the place of the composite. The way through this package:
     _narrow     which weights are stored in fewer bits, and can be packed so
     _stages     which values are stored, which loop computes them
     _tiles      lanes, rows and registers of each loop, from what is known of the machine
+    _share      how many workgroups share a step, and which stages they cut
     _kernel     the body, by _evaluate (element-wise), _products and _reductions
+    _team, _together, _cuts   workgroups that claim parts of a step
     _executable, _wrapper, _fuse   its surroundings, and putting it into the module
 """
 
@@ -24,3 +26,4 @@ from ._fuse import (
 )
 from ._machine import Machine as Machine, known_machine as known_machine
 from ._narrow import Narrow as Narrow, narrow_of as narrow_of
+from ._share import MOST_PARTS as MOST_PARTS

@@ -18,6 +18,11 @@ class Segment:
     tiles: int
     lanes: int
 
+    @property
+    def starts(self) -> range:
+        """Where each tile begins."""
+        return range(self.start, self.start + self.tiles * self.lanes, self.lanes)
+
 
 def segments(size: int, lanes: int) -> list[Segment]:
     """Full tiles, then tiles of half the size and so on: no lane is masked, none is done twice.

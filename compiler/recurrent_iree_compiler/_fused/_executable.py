@@ -21,13 +21,16 @@ class Executable:
             *(Binding(b.name, [b]) for b in kernel.xs),
         ]
         self.writes: list[Binding] = kernel.result_bindings
-        self.on_stack = kernel.own_bytes() <= STACK
+        self.team = kernel.team
+        self.workgroups = kernel.sharing.parts if self.team else kernel.workgroups
+        self.on_stack = kernel.own_bytes() <= STACK and self.team is None
         self.scratch_bytes = 0 if self.on_stack else kernel.own_bytes() * kernel.workgroups
         self.text = self._text(body)
 
     @property
     def bindings(self) -> int:
-        return len(self.reads) + len(self.writes) + (0 if self.on_stack else 1)
+        extra = (not self.on_stack) + (self.team is not None)
+        return len(self.reads) + len(self.writes) + extra
 
     @property
     def symbol(self) -> str:
@@ -40,12 +43,14 @@ class Executable:
         kinds = [f"%bind_{n}: !stream.binding" for n in names]
         if self.kernel.cell.any_length:
             kinds.insert(len(self.reads), "%steps: index")
+        if self.team:
+            kinds.insert(len(self.reads), "%bind_team: !stream.binding")
         arguments = ", ".join(kinds)
         return f"""
 stream.executable private @{self.name} {{
   stream.executable.export public @{self.name}_run workgroups() -> (index, index, index) {{
     %one = arith.constant 1 : index
-    %count = arith.constant {self.kernel.workgroups} : index
+    %count = arith.constant {self.workgroups} : index
     stream.return %count, %one, %one : index, index, index
   }}
   builtin.module {{
@@ -69,6 +74,8 @@ stream.executable private @{self.name} {{
                 each = kernel.w.index(buffer.parts[0].value.size)
                 lines.append(f"{sizes} = arith.muli %steps, {each} : index")
             lines.append(_subspan(buffer.name, buffer.name[1:], zero, buffer.type, sizes))
+        if self.team:
+            lines.append(_subspan("%team", "team", zero, self.team.type))
         if kernel.workgroups > 1:
             step, last = kernel.w.index(kernel.rows), kernel.w.index(kernel.batch - kernel.rows)
             lines.append("%group = hal.interface.workgroup.id[0] : index")

@@ -52,6 +52,7 @@ class KernelPlan:
         outside: operations moved out of the loop.
         memory: where the memory of a workgroup is.
         stored: how weights that are stored in fewer bits are read; empty if there are none.
+        sharing: how many workgroups share a step, and why; empty where the rows are split.
         early_exit: when steps are left out because they change nothing, or why none are; empty if
             the cell has no flag that could say so.
     """
@@ -66,6 +67,7 @@ class KernelPlan:
     outside: int
     memory: str
     stored: str
+    sharing: str
     early_exit: str
 
     def to_json(self) -> dict[str, Any]:
@@ -80,6 +82,8 @@ class KernelPlan:
             f"one kernel, {steps} steps{order}, {self.batch} rows in {self.workgroups} "
             f"workgroups of {self.workgroup_rows}",
         ]
+        if self.sharing:
+            lines.append(self.sharing)
         if self.early_exit:
             lines.append(self.early_exit)
         if self.outside:
@@ -122,6 +126,7 @@ def explain(kernel: Kernel, executable: Executable) -> KernelPlan:
         outside=len(kernel.cell.outside),
         memory="on the stack" if executable.on_stack else "in a transient buffer",
         stored=_stored(kernel, executable),
+        sharing=kernel.sharing.text if kernel.workgroups == 1 else "",
         early_exit=_early_exit(kernel),
     )
 

@@ -56,7 +56,12 @@ class FusedKernel:
 
 
 def try_fuse(
-    module: Module, composite: Any, machine: Machine, *, name: str = "recurrence_kernel"
+    module: Module,
+    composite: Any,
+    machine: Machine,
+    *,
+    name: str = "recurrence_kernel",
+    share: int | None = None,
 ) -> FusedKernel | Refusal:
     """Compile the ``recurrent_iree.recurrence`` `composite` of `module` to one kernel.
 
@@ -65,6 +70,7 @@ def try_fuse(
         composite: the ``stablehlo.composite`` operation.
         machine: what is known of the CPU; see `known_machine`.
         name: symbol for the executable; must be new in `module`.
+        share: how many workgroups share each step; ``None`` leaves it to the cost model.
 
     The spliced module must be compiled with ``--iree-input-demote-f64-to-f32=false``.
 
@@ -79,7 +85,7 @@ def try_fuse(
             push_slices(cell)
             stages = Stages(cell, find_batch(cell))
             narrow = narrow_weights(composite, cell)
-            executable = _executable(cell, stages, machine, name, narrow)
+            executable = _executable(cell, stages, machine, name, narrow, share)
         except Refused as refused:
             return Refusal(refused.op, refused.reason)
         kernel = executable.kernel
@@ -89,9 +95,14 @@ def try_fuse(
 
 
 def _executable(
-    cell: Cell, stages: Stages, machine: Machine, name: str, narrow: dict[Value, Narrow]
+    cell: Cell,
+    stages: Stages,
+    machine: Machine,
+    name: str,
+    narrow: dict[Value, Narrow],
+    share: int | None,
 ) -> Executable:
-    kernel = Kernel(cell, stages, machine, None, narrow)
+    kernel = Kernel(cell, stages, machine, None, narrow, share)
     if len(kernel.w.lines) > LARGEST_KERNEL:
         raise Refused("recurrent_iree.cell", f"a kernel of {len(kernel.w.lines)} lines")
     executable = Executable(kernel, name)
@@ -99,7 +110,7 @@ def _executable(
         raise Refused("recurrent_iree.cell", f"{executable.bindings} buffers, for any length")
     if executable.bindings > MOST_BINDINGS:
         direct = {part.value for b in executable.consts for part in b.parts}
-        executable = Executable(Kernel(cell, stages, machine, direct, narrow), name)
+        executable = Executable(Kernel(cell, stages, machine, direct, narrow, share), name)
     if executable.bindings > MOST_BINDINGS:
         raise Refused("recurrent_iree.cell", f"{executable.bindings} buffers; IREE allows 32")
     return executable

@@ -19,9 +19,12 @@ from ._nests import Nests, Point
 from ._packing import Pack, Packer
 from ._products import Products
 from ._reductions import Reduction
+from ._share import Sharing, choose_sharing, measure, obstacle
 from ._stages import Loop, Root, Stages
+from ._team import Team
 from ._tiles import Tile, choose_tile, workgroup_rows
 from ._time import emit_loop
+from ._together import emit_together
 from ._writer import Writer, storage_dtype
 
 _BITS = {"i8": 32, "i16": 32, "i32": 32, "i64": 64, "f32": 32, "f64": 64, "bf16": 32, "f16": 32}
@@ -47,6 +50,7 @@ class Kernel:
         machine: Machine,
         join_consts: set[Value] | None = None,
         narrow: Mapping[Value, Narrow] | None = None,
+        share: int | None = None,
     ) -> None:
         self.cell = cell
         self.narrow = narrow or {}
@@ -69,6 +73,8 @@ class Kernel:
         self.never_idle = "" if isinstance(found, Idle) else found
         self._bind()
         self.nests = Nests(self.w, stages, self.homes, self.rows, self.first_row)
+        self.sharing = self._share(share)
+        self.team: Team | None = None
         self._emit()
 
     def _bind(self) -> None:
@@ -133,10 +139,26 @@ class Kernel:
         """Bytes of one workgroup, each buffer at a multiple of 64."""
         return sum(aligned(b) for b in self.own)
 
+    def _share(self, forced: int | None) -> Sharing:
+        why = obstacle(self.workgroups, self.idle is not None, self.machine)
+        loops = [] if why else self.stages.loops
+        work = [measure(self.stages, x, self._loop_tile(x), self.machine) for x in loops]
+        return choose_sharing(self.cell.length, work, self.machine, why, forced)
+
     def _emit(self) -> None:
+        if self.sharing.parts > 1:
+            self.team = emit_together(self)
+            return
+        self.copy_in()
+        self.copy_out(emit_loop(self, self.idle))
+
+    def copy_in(self) -> None:
+        """The first states."""
         for init, state in zip(self.inits, self.states, strict=True):
             self._copy(init, state, Affine())
-        last = emit_loop(self, self.idle)
+
+    def copy_out(self, last: Affine) -> None:
+        """The last states, which lie in the half `last`."""
         for state, result in zip(self.states, self.lasts, strict=True):
             self._copy(state, result, last * (state.length // 2))
 
@@ -243,7 +265,7 @@ class Kernel:
         assert op is not None
 
         def body(ev: Evaluator) -> None:
-            Reduction(ev, op, tile.lanes, self._store).emit()
+            Reduction(ev, op, tile.lanes, self._store, self.nests.cut).emit()
 
         self.nests.row_blocks(loop, loop.rows, tile, body, 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from dataclasses import dataclass
 
 
@@ -15,6 +16,7 @@ class Machine:
         registers: how many there are.
         l1, l2: data caches of one core, in bytes.
         cores: into how many workgroups it is worth splitting a batch.
+        architecture: what a thread that waits can tell the processor depends on it.
     """
 
     vector_bits: int
@@ -22,6 +24,7 @@ class Machine:
     l1: int
     l2: int
     cores: int
+    architecture: str = ""
 
     def lanes(self, bits: int) -> int:
         """How many elements of `bits` fit into a register."""
@@ -29,11 +32,11 @@ class Machine:
 
 
 _TABLE = {
-    "x86-64": Machine(128, 16, 32 << 10, 256 << 10, 4),
-    "x86-64-v2": Machine(128, 16, 32 << 10, 256 << 10, 4),
-    "x86-64-v3": Machine(256, 16, 32 << 10, 256 << 10, 4),
-    "x86-64-v4": Machine(512, 32, 32 << 10, 1 << 20, 8),
-    "aarch64": Machine(128, 32, 32 << 10, 512 << 10, 4),
+    "x86-64": Machine(128, 16, 32 << 10, 256 << 10, 4, "x86"),
+    "x86-64-v2": Machine(128, 16, 32 << 10, 256 << 10, 4, "x86"),
+    "x86-64-v3": Machine(256, 16, 32 << 10, 256 << 10, 4, "x86"),
+    "x86-64-v4": Machine(512, 32, 32 << 10, 1 << 20, 8, "x86"),
+    "aarch64": Machine(128, 32, 32 << 10, 512 << 10, 4, "aarch64"),
     "armv7": Machine(128, 16, 32 << 10, 256 << 10, 2),
     "riscv64-v": Machine(256, 32, 32 << 10, 256 << 10, 4),
     "riscv64": Machine(128, 32, 32 << 10, 256 << 10, 2),
@@ -60,12 +63,14 @@ def host_machine() -> Machine:
     """The machine that this process runs on."""
     flags = _cpu_flags()
     cores = os.cpu_count() or 1
+    name = platform.machine()
+    short = {"x86_64": "x86", "AMD64": "x86", "arm64": "aarch64"}.get(name, name)
     if "avx512f" in flags:
-        return Machine(512, 32, _cache(0, 32 << 10), _cache(2, 1 << 20), cores)
+        return Machine(512, 32, _cache(0, 32 << 10), _cache(2, 1 << 20), cores, short)
     if "avx2" in flags:
-        return Machine(256, 16, _cache(0, 32 << 10), _cache(2, 256 << 10), cores)
+        return Machine(256, 16, _cache(0, 32 << 10), _cache(2, 256 << 10), cores, short)
     arm = "asimd" in flags
-    return Machine(128, 32 if arm else 16, _cache(0, 32 << 10), _cache(2, 256 << 10), cores)
+    return Machine(128, 32 if arm else 16, _cache(0, 32 << 10), _cache(2, 256 << 10), cores, short)
 
 
 def _cpu_flags() -> set[str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from ._buffers import Buffer
 from ._carried import segments
+from ._cuts import Cut
 from ._evaluate import Block, Evaluator
 from ._index import Affine
 from ._ir import Value
@@ -25,6 +27,7 @@ class Nests:
     Attributes:
         rows: how many rows one workgroup has.
         first_row: the first of them in the whole batch.
+        cut: the part of a stage that is written, if workgroups share it.
     """
 
     w: Writer
@@ -32,6 +35,7 @@ class Nests:
     homes: dict[Value, Buffer]
     rows: int
     first_row: Affine
+    cut: Cut | None = None
 
     def over(
         self,
@@ -49,12 +53,19 @@ class Nests:
         packer.sizes = space
         last = len(space) - (1 if tile.lanes else 0)
         blocked = last - 1 if tile.rows > 1 and tile.lanes and not rows and last > 0 else None
+        cut = self.cut if loop is not None else None
+        shared = cut.axis(space, tile, blocked) if cut else None
+
+        def trips(axis: int, starts: range) -> AbstractContextManager[Affine]:
+            if cut and axis == shared:
+                return cut.loop(starts, space[axis])
+            return self.w.loop(len(starts))
 
         def outer(axis: int, lanes: list[Affine]) -> None:
             if axis == blocked:
                 outer(axis + 1, [*lanes, Affine()])
             elif axis < last:
-                with self.w.loop(space[axis]) as i:
+                with trips(axis, range(space[axis])) as i:
                     packer.axes.update({name: axis for name, _ in i.terms})
                     outer(axis + 1, [*lanes, i])
             elif not tile.lanes or not space:
@@ -65,7 +76,7 @@ class Nests:
         def inner(lanes: list[Affine]) -> None:
             packer.segments = segments(space[-1], tile.lanes)
             for part in packer.segments:
-                with self.w.loop(part.tiles) as n:
+                with trips(last, part.starts) as n:
                     packer.segment, packer.tile = part, n
                     block([*lanes, n * part.lanes + Affine(part.start, lane=1)], part.lanes)
 

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from ._buffers import index_of
 from ._carried import carried_loop, segments
+from ._cuts import Cut
 from ._elementwise import Lanes, binary, emit
 from ._evaluate import Evaluator, Names
 from ._index import Affine
 from ._ir import Op, Value
+from ._stages import Stages
 from ._writer import compute_dtype, is_float, vector
 
 _SIMPLE = frozenset({"add", "maximum", "minimum", "multiply", "and", "or"})
@@ -19,16 +21,16 @@ Store = Callable[[Evaluator, Value, tuple[Affine, ...], Names], None]
 class Reduction:
     """Emits ``stablehlo.reduce`` for one block of rows."""
 
-    def __init__(self, ev: Evaluator, op: Op, lanes: int, store: Store) -> None:
+    def __init__(
+        self, ev: Evaluator, op: Op, lanes: int, store: Store, cut: Cut | None = None
+    ) -> None:
         self.ev = ev
+        self.cut = cut
         self.op = op
         self.lanes = lanes
         self.store = store
-        source = op.operands[0]
-        self.batch = ev.stages.batch.get(source)
-        self.axes = [a for a, n in enumerate(source.shape) if n != 1 and a != self.batch]
-        self.reduced = [a for a in self.axes if a in op.attrs["dims"]]
-        self.kept = [a for a in self.axes if a not in op.attrs["dims"]]
+        self.batch = ev.stages.batch.get(op.operands[0])
+        self.axes, self.reduced, self.kept = _axes(op, self.batch)
         self.rows = len(ev.block.local) if ev.stages.has_rows(op.result) else 1
 
     def emit(self) -> None:
@@ -44,13 +46,7 @@ class Reduction:
             self._over(self.kept, {}, self._by_element)
 
     def _simple(self) -> str | None:
-        region = self.op.region
-        assert region is not None
-        if len(region.ops) != 1 or region.ops[0].kind not in _SIMPLE:
-            return None
-        op = region.ops[0]
-        same = set(op.operands) == set(region.arguments) and region.outputs == op.results
-        return op.kind if same and len(self.op.results) == 1 else None
+        return _simple(self.op)
 
     def _over(
         self, axes: list[int], at: dict[int, Affine], body: Callable[[dict[int, Affine]], None]
@@ -59,7 +55,8 @@ class Reduction:
         if not axes:
             body(at)
             return
-        with self.ev.w.loop(self.op.operands[0].shape[axes[0]]) as i:
+        size, cut = self.op.operands[0].shape[axes[0]], None if at else self.cut
+        with cut.loop(range(size), size) if cut else self.ev.w.loop(size) as i:
             self._over(axes[1:], {**at, axes[0]: i}, body)
 
     def _index(self, at: dict[int, Affine]) -> tuple[Affine, ...]:
@@ -250,3 +247,29 @@ class Reduction:
                 f"{name}imumf" if is_float(dtype) else f"{name}{'u' if dtype[0] == 'u' else 's'}i"
             )
         return {"add": "add", "multiply": "mul", "and": "and", "or": "or"}[kind]
+
+
+def units_of_reduction(op: Op, lanes: int, stages: Stages) -> int:
+    """Into how many parts its outermost loop over results can be cut."""
+    axes, _, plain = _axes(op, stages.batch.get(op.operands[0]))
+    if lanes and axes and _simple(op) and axes[-1] in plain:
+        plain = plain[:-1]
+    return op.operands[0].shape[plain[0]] if plain else 1
+
+
+def _axes(op: Op, batch: int | None) -> tuple[list[int], list[int], list[int]]:
+    """The axes with lanes: all of them, the reduced ones, those that are kept."""
+    axes = [a for a, n in enumerate(op.operands[0].shape) if n != 1 and a != batch]
+    reduced = [a for a in axes if a in op.attrs["dims"]]
+    return axes, reduced, [a for a in axes if a not in reduced]
+
+
+def _simple(op: Op) -> str | None:
+    """The operation of a reducer that is a single one."""
+    region = op.region
+    assert region is not None
+    if len(region.ops) != 1 or region.ops[0].kind not in _SIMPLE:
+        return None
+    only = region.ops[0]
+    same = set(only.operands) == set(region.arguments) and region.outputs == only.results
+    return only.kind if same and len(op.results) == 1 else None

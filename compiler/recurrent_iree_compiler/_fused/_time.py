@@ -42,12 +42,12 @@ def emit_loop(kernel: Kernel, idle: Idle | None) -> Affine:
 
 
 def _step(kernel: Kernel) -> None:
-    _places(kernel)
+    places(kernel)
     for loop in kernel.stages.loops:
         kernel.emit_stage(loop)
 
 
-def _places(kernel: Kernel) -> None:
+def places(kernel: Kernel) -> None:
     """The half that is written, and the place of the step in inputs and outputs."""
     w = kernel.w
     w.line(f"%next = arith.subi {w.index(1)}, %now : index")
@@ -61,7 +61,7 @@ def _places(kernel: Kernel) -> None:
 
 def _step_or_copy(kernel: Kernel, idle: Idle) -> None:
     w = kernel.w
-    _places(kernel)
+    places(kernel)
     flag = _all_rows(kernel, idle)
     w.line(f"%enough = arith.cmpi uge, %idle, {w.index(idle.after)} : index")
     w.line(f"%skip = arith.andi {flag}, %enough : i1")

@@ -110,12 +110,19 @@ class Wrapper:
             name, shape = self._operand(binding)
             operands.append(name)
             kinds.append(sized(shape, binding.storage))
+        if executable.team:
+            zero = self._op("arith.constant 0 : i32")
+            counters = tensor((executable.team.length,), "i32")
+            operands.append(self._op(f"flow.tensor.splat {zero} : {counters}"))
+            kinds.append(counters)
         if executable.kernel.cell.any_length:
             operands.append("%steps")
             kinds.append("index")
         outs = [sized(self._shape(b), b.storage) for b in executable.writes]
         if not executable.on_stack:
             outs.append(tensor((executable.scratch_bytes,), "i8"))
+        if executable.team:
+            outs.append(operands[len(executable.reads)])
         result = self.fresh()
         count = f":{len(outs)}" if len(outs) > 1 else ""
         self.lines.append(

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from recurrent_iree_compiler._fused import Refusal, known_machine, narrow_of, splice, try_fuse
+from recurrent_iree_compiler._fused import (
+    MOST_PARTS,
+    Refusal,
+    known_machine,
+    narrow_of,
+    splice,
+    try_fuse,
+)
 from recurrent_iree_compiler._mlir import Module, ir
 from recurrent_iree_runtime import ArgumentError, UnsupportedError
 
@@ -59,15 +66,19 @@ class PlanOptions:
             leaves it to the cost model.
         side_by_side: whether kernels that do not need each other may run at once on CPUs, for
             more memory; ``None`` asks for it where there are such kernels.
+        share: how many workgroups share the steps of a kernel that has few rows, on CPUs; 1 is
+            none, ``None`` leaves it to the cost model. More than the device has threads is
+            allowed, and gives the same numbers.
 
     Raises:
-        ArgumentError: `fallback` is something else.
+        ArgumentError: `fallback` is something else, or `share` is not between 1 and 64.
     """
 
     fuse: bool = True
     fallback: Fallback = "loop"
     data_tiling: bool | None = None
     side_by_side: bool | None = None
+    share: int | None = None
 
     def __post_init__(self) -> None:
         if self.fallback not in get_args(Fallback):
@@ -75,6 +86,17 @@ class PlanOptions:
                 f'fallback is {self.fallback!r}; give "loop" to run a recurrence that cannot be '
                 'fused as a loop, or "error" to refuse it'
             )
+        if not _is_count(self.share):
+            raise ArgumentError(
+                f"share is {self.share!r}; give the number of workgroups that share a recurrence, "
+                f"from 1 to {MOST_PARTS}, or None to leave it to the cost model"
+            )
+
+
+def _is_count(share: object) -> bool:
+    if share is None:
+        return True
+    return isinstance(share, int) and share is not True and 1 <= share <= MOST_PARTS
 
 
 def plan_module(
@@ -182,7 +204,7 @@ def _fuse(
         return f"there are no fused kernels for {driver} yet"
     symbol, length = recurrence.symbol, recurrence.length
     name = f"recurrence{index}"
-    result = try_fuse(module, recurrence.op, known_machine(target), name=name)
+    result = try_fuse(module, recurrence.op, known_machine(target), name=name, share=options.share)
     if isinstance(result, Refusal):
         return f"not fused, because of {result}"
     splice(module, recurrence.op, result, spliced)

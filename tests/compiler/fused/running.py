@@ -51,39 +51,50 @@ def _walk(op):
                 yield from _walk(child.operation)
 
 
-def fuse(function, arguments, machine=None):
+def fuse(function, arguments, machine=None, share=None):
     """The module with all fusable recurrences replaced, and what became of each."""
     module = ir.Module.parse(captured(function, arguments), ir.Context())
     found = []
     for number, op in enumerate(composites(module)):
-        made = try_fuse(module, op, machine or known_machine("cpu"), name=f"kernel{number}")
+        machine = machine or known_machine("cpu")
+        parts = share[number] if isinstance(share, list) else share
+        made = try_fuse(module, op, machine, name=f"kernel{number}", share=parts)
         found.append(made)
         if isinstance(made, FusedKernel):
             splice(module, op, made)
     return module, found
 
 
-def fused_only(function, arguments, machine=None):
+def fused_only(function, arguments, machine=None, share=None):
     """The module; fails if a recurrence was refused."""
-    module, found = fuse(function, arguments, machine)
+    module, found = fuse(function, arguments, machine, share)
     refused = [str(f) for f in found if isinstance(f, Refusal)]
     assert not refused, refused
     return module
 
 
-def compiled(module):
-    """The `main` of `module` on ``local-sync``, as a function of arrays."""
+def vmfb(module):
+    """`module` as a module of IREE for this machine."""
     text = module if isinstance(module, str) else module.operation.get_asm(enable_debug_info=False)
-    code = tools.compile_str(
+    return tools.compile_str(
         text,
         target_backends=["llvm-cpu"],
         input_type="stablehlo",
         extra_args=["--iree-llvmcpu-target-cpu=host", "--iree-input-demote-f64-to-f32=false"],
     )
-    context = SystemContext(config=Config("local-sync"))
-    loaded = VmModule.copy_buffer(context.instance, code)
-    context.add_vm_module(loaded)
-    main = context.modules[loaded.name]["main"]
+
+
+def compiled(module, device="local-sync"):
+    """The `main` of `module` on `device`, as a function of arrays."""
+    return loaded(vmfb(module), device)
+
+
+def loaded(code, device="local-sync"):
+    """The `main` of a module of IREE, as a function of arrays."""
+    context = SystemContext(config=Config(device))
+    made = VmModule.copy_buffer(context.instance, code)
+    context.add_vm_module(made)
+    main = context.modules[made.name]["main"]
 
     def run(*arguments):
         results = main(*arguments)

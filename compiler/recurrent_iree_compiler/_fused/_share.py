@@ -1,0 +1,212 @@
+"""How many workgroups share the steps of one recurrence, and which stages they cut into parts.
+
+A recurrence of few rows keeps one core busy. Several can work at it if each takes a part of the
+lanes of a stage, and all meet where the next stage reads what they stored. A meeting takes about as
+long as a core needs for 16 KB of weights, so stages that are shorter stay whole, and neighbours
+that stay whole are one phase.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from ._carried import segments
+from ._elementwise import EXPENSIVE
+from ._ir import ANY, Op
+from ._machine import Machine
+from ._reductions import units_of_reduction
+from ._stages import Loop, Stages
+from ._tiles import Tile
+
+# Nanoseconds: a meeting, waking another thread, one vector of weights, of a function, of the rest.
+MEETING, WAKING = 250.0, 20_000.0
+_WEIGHTS, _FUNCTION, _SIMPLE = 1.0, 8.0, 0.5
+_SMALLEST_PART = 2 * MEETING
+_WORTH = 1.25
+_ANY_STEPS = 32
+_PARTS = (2, 4, 8, 16)
+MOST_PARTS = 64
+
+
+@dataclass(frozen=True)
+class Work:
+    """One loop of a step: how long it takes one core, and into how many parts it can be cut."""
+
+    loop: Loop
+    ns: float
+    units: int
+
+    def shared(self, parts: int) -> float:
+        """Nanoseconds if `parts` workgroups share it."""
+        pieces = -(-self.units // min(parts, self.units))
+        return self.ns * pieces / self.units
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Loops between two meetings; `cut` says which of them are done in parts."""
+
+    loops: tuple[Loop, ...]
+    cut: tuple[bool, ...]
+    parts: int
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How a recurrence is shared.
+
+    Attributes:
+        parts: the number of workgroups that work at it.
+        phases: what they do between meetings; empty for one workgroup.
+        reason: why.
+    """
+
+    parts: int
+    phases: tuple[Phase, ...]
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """The choice as a line of the plan."""
+        if self.parts == 1:
+            return f"one workgroup: {self.reason}"
+        return f"each step is shared by {self.parts} workgroups: {self.reason}"
+
+
+def choose_sharing(
+    steps: int, work: Sequence[Work], machine: Machine, obstacle: str, forced: int | None
+) -> Sharing:
+    """The number of workgroups for a recurrence, by the time that its steps would take.
+
+    Args:
+        steps: of the recurrence; `ANY` if they are not known.
+        work: the loops of a step, in order.
+        machine: what is known of the CPU.
+        obstacle: what stands in the way of sharing, if anything does.
+        forced: the choice of the caller; ``None`` leaves it to the cost model.
+    """
+    if obstacle:
+        return Sharing(1, (), obstacle)
+    if forced is not None:
+        phases = _all_cut(work, forced)
+        if forced == 1 or all(phase.parts == 1 for phase in phases):
+            why = "chosen by the caller" if forced == 1 else "no stage of the step has two parts"
+            return Sharing(1, (), why)
+        return Sharing(forced, phases, f"chosen by the caller; {_figures(work, phases)}")
+    alone = sum(w.ns for w in work)
+    plans = [
+        _fastest(work, n)
+        for n in _PARTS
+        if n == 2 or (n <= machine.cores and alone >= n * _SMALLEST_PART)
+    ]
+    best = min(plans, key=lambda phases: _time(work, phases))
+    together = _time(work, best)
+    count = _ANY_STEPS if steps == ANY else steps
+    if alone < together * _WORTH:
+        return Sharing(1, (), f"a step of {_us(alone)} is too short to meet in it")
+    if count * (alone - together) < WAKING:
+        return Sharing(1, (), f"{count} steps of {_us(alone)} are too short to wake other threads")
+    return Sharing(max(phase.parts for phase in best), best, _figures(work, best))
+
+
+def obstacle(workgroups: int, may_stop: bool, machine: Machine) -> str:
+    """Why a recurrence cannot be shared, or nothing."""
+    if workgroups > 1:
+        return f"its rows are split over {workgroups} already"
+    if machine.cores < 2:
+        return "the target has one core"
+    if may_stop:
+        return "its steps may be left out, which one workgroup decides"
+    return ""
+
+
+def measure(stages: Stages, loop: Loop, tile: Tile, machine: Machine) -> Work:
+    """What `loop` costs, from the operations in it and the tile that it gets."""
+    inside = (op for op in stages.cell.ops if any(v in loop.inside for v in op.results))
+    lanes = machine.lanes(32)
+    return Work(loop, sum(_nanoseconds(op, lanes) for op in inside), _units(stages, loop, tile))
+
+
+def _nanoseconds(op: Op, lanes: int) -> float:
+    vectors = op.result.size / lanes
+    if op.kind == "dot_general":
+        shape = op.operands[0].shape
+        return _WEIGHTS * vectors * math.prod(shape[a] for a in op.attrs["lhs_contract"])
+    if op.kind == "reduce":
+        return _SIMPLE * op.operands[0].size / lanes
+    return vectors * (_FUNCTION if op.kind in EXPENSIVE else _SIMPLE)
+
+
+def _units(stages: Stages, loop: Loop, tile: Tile) -> int:
+    if loop.kind == "reduce" and loop.roots[0].op is not None:
+        return units_of_reduction(loop.roots[0].op, tile.lanes, stages)
+    if loop.kind != "map" or len(loop.space) == 0:
+        return 1
+    inner = sum(s.tiles for s in segments(loop.space[-1], tile.lanes)) if tile.lanes else 1
+    outer = loop.space[0] if len(loop.space) > 1 or not tile.lanes else 1
+    return max(inner, outer)
+
+
+def _levels(work: Sequence[Work]) -> list[list[Work]]:
+    return [list(group) for _, group in groupby(work, key=lambda w: w.loop.level)]
+
+
+def _all_cut(work: Sequence[Work], parts: int) -> tuple[Phase, ...]:
+    """Every level in parts that has a loop with more than one."""
+    return _phases(work, parts, [any(w.units > 1 for w in level) for level in _levels(work)])
+
+
+def _fastest(work: Sequence[Work], parts: int) -> tuple[Phase, ...]:
+    """Cut what pays for its meeting: levels whose neighbours stay whole pay for two."""
+    levels = _levels(work)
+    saved = [sum(w.ns - w.shared(parts) for w in level) for level in levels]
+    cut = [each > MEETING for each in saved]
+    best = _phases(work, parts, cut)
+    for number in sorted(range(len(levels)), key=saved.__getitem__):
+        without = [c and n != number for n, c in enumerate(cut)]
+        fewer = _phases(work, parts, without)
+        if _time(work, fewer) < _time(work, best):
+            best, cut = fewer, without
+    return best
+
+
+def _phases(work: Sequence[Work], parts: int, cut: Sequence[bool]) -> tuple[Phase, ...]:
+    """One phase for each level that is cut; the levels between them are joined."""
+    phases: list[Phase] = []
+    for level, is_cut in zip(_levels(work), cut, strict=True):
+        loops = tuple(w.loop for w in level)
+        if is_cut:
+            phases.append(Phase(loops, tuple(w.units > 1 for w in level), parts))
+        elif phases and phases[-1].parts == 1:
+            joined = (*phases[-1].loops, *loops)
+            phases[-1] = Phase(joined, (False,) * len(joined), 1)
+        else:
+            phases.append(Phase(loops, (False,) * len(loops), 1))
+    return tuple(phases)
+
+
+def _time(work: Sequence[Work], phases: tuple[Phase, ...]) -> float:
+    """Nanoseconds of a step."""
+    known = {id(w.loop): w for w in work}
+    total = MEETING * len(phases)
+    for phase in phases:
+        for loop, cut in zip(phase.loops, phase.cut, strict=True):
+            total += known[id(loop)].shared(phase.parts if cut else 1)
+    return total
+
+
+def _figures(work: Sequence[Work], phases: tuple[Phase, ...]) -> str:
+    alone, together = sum(w.ns for w in work), _time(work, phases)
+    parts = sum(sum(phase.cut) for phase in phases)
+    meetings = f"{len(phases)} meeting" + ("s" if len(phases) > 1 else "")
+    return (
+        f"{parts} of {len(work)} stages in parts, {meetings} in a step; "
+        f"about {_us(together)} instead of {_us(alone)}"
+    )
+
+
+def _us(ns: float) -> str:
+    return f"{ns / 1000:.0f} us" if ns >= 10_000 else f"{ns / 1000:.2g} us"
