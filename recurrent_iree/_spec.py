@@ -65,6 +65,7 @@ def spec(*dims: int | str, dtype: Any = "float32") -> Spec:
         *dims: one entry for each axis. An ``int`` is a static size. A string names the axis and
             says which sizes it may have: ``"batch=1"`` (static), ``"time=8|16"`` (one of these)
             or ``"time=?"`` (any). The axis called ``time`` is the one that recurrences run along.
+            In a program with loops, another dim of any size is for CPUs and XLA only.
         dtype: anything that names a NumPy or JAX dtype.
 
     Returns:

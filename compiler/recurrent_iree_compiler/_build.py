@@ -136,7 +136,15 @@ class _Build:
     def _plan(self, job: _Job, lacks: tuple[str, ...] = ()) -> None:
         target, options = job.target, self.options.plan
         module = link(self.program, target.abi, lacks)
-        decisions = plan_module(module, target.name, target.driver, options)
+        try:
+            decisions = plan_module(module, target.name, target.driver, options)
+        except NotForAnyLength as why:
+            if set(self.program.any_length) - set(lacks):
+                raise
+            raise UnsupportedError(
+                f"the program cannot have any size on {target.name!r}: {why}. "
+                'Name the sizes, for example "batch=1|8"'
+            ) from why
         tiling = plan_tiling(module, target.name, target.driver, decisions, options)
         schedule = plan_schedule(module, target.name, target.driver, options)
         extra = [flag for choice in (tiling, schedule) if choice for flag in choice.flags]

@@ -9,6 +9,7 @@ from typing import Any
 from recurrent_iree_runtime import ArgumentError, CompileError, Function, UnsupportedError
 
 from ._mlir import Module, ir
+from ._plan import rename_templates
 from ._portable import stablehlo_text
 from ._program import Program
 from ._signature import Signature, Value, signature_of, weight_values
@@ -83,6 +84,7 @@ def _read(program: Program, function: Function, context: Any) -> Module:
         for attribute in ("arg_attrs", "res_attrs"):
             if attribute in op.attributes:
                 del op.attributes[attribute]
+    rename_templates(source, lambda old: f"{symbol}$.{old}")
     return source
 
 

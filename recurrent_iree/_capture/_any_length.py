@@ -22,7 +22,7 @@ def lower_any_length(
     for sizes in program.sizes(time=1):
         rest = {name: size for name, size in sizes.items() if name != TIME}
         try:
-            trace, given = any_size(program, rest, [TIME])
+            trace, given = any_size(program, rest, [*program.any_dims, TIME])
             piece = chunk_piece(program, streaming, given, trace)
             functions.append(lower_piece(piece, stored, xla=False))
         except NotGeneral as why:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
 from recurrent_iree._spec import TIME
 from recurrent_iree_runtime import ArgumentError, UnsupportedError
 
 from ._any_length import lower_any_length
+from ._any_size import stream_of_any_rows, trace_any_size
 from ._entries import (
     Array,
     LoweredEntry,
@@ -136,7 +136,7 @@ def capture(
         lowered = lower_piece(piece, stored, xla=xla)
         next(e for e in entries if e.name == piece.entry).functions.append(lowered)
     any_length = ""
-    if pieces and _in_chunks(program) and chunks is None:
+    if pieces and program.dims[TIME] is None and chunks is None:
         functions, why = lower_any_length(program, streaming, stored)
         chunk = next(e for e in entries if e.name == "chunk")
         if all(f.sources == chunk.functions[0].sources for f in functions):
@@ -203,8 +203,7 @@ def _in_chunks(program: Program) -> bool:
 
 def _streaming(program: Program) -> Streaming:
     if program.any_dims:
-        _refuse_loops(program)
-        return Streaming((), f"the dim {program.any_dims[0]!r} may have any size")
+        return stream_of_any_rows(program)
     streaming = find_streaming(program)
     if streaming.reason and program.dims.get(TIME, ()) is None:
         raise UnsupportedError(
@@ -214,32 +213,28 @@ def _streaming(program: Program) -> Streaming:
     return streaming
 
 
-def _refuse_loops(program: Program) -> None:
-    sizes = dict.fromkeys(program.any_dims, 3)
-    probe = {**next(iter(program.sizes(time=3))), **sizes}
-    if program.trace(probe).has_loops:
-        dim = program.any_dims[0]
-        raise UnsupportedError(
-            f'compile: "{dim}=?" in a program with a loop; IREE 3.13 computes wrong numbers for '
-            f'loops over arrays of a dynamic size. Name the sizes, for example "{dim}=1|8"'
-        )
-
-
 def _whole_pieces(program: Program, entry: str) -> list[Piece]:
-    sizes = list(program.sizes())
     names = [n for n, s in program.dims.items() if s is None]
-    if names:
-        symbols = jax.export.symbolic_shape(", ".join(names))
-        sizes = [{**s, **dict(zip(names, symbols, strict=True))} for s in sizes]
-    return [sequence_piece(program, entry, s) for s in sizes]
+    if not names:
+        return [sequence_piece(program, entry, s) for s in program.sizes()]
+    pieces = []
+    for sizes in program.sizes():
+        trace, given = trace_any_size(program, sizes, names)
+        pieces.append(sequence_piece(program, entry, given, trace))
+    return pieces
 
 
 def _stream_pieces(program: Program, streaming: Streaming, lengths: tuple[int, ...]) -> list[Piece]:
     pieces = []
     for length in lengths:
-        pieces.extend(chunk_piece(program, streaming, s) for s in program.sizes(time=length))
+        for sizes in program.sizes(time=length):
+            trace = None
+            if program.any_dims:
+                trace, sizes = trace_any_size(program, sizes, program.any_dims)
+            pieces.append(chunk_piece(program, streaming, sizes, trace))
     for sizes in program.sizes(time=1):
         rest = {name: size for name, size in sizes.items() if name != TIME}
+        rest |= dict.fromkeys(program.any_dims, 1)
         pieces.append(init_piece(program, streaming, rest))
     return pieces
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,11 +66,15 @@ def stream_entries(
     chunk_pieces = [p for p in pieces if p.entry == "chunk"]
     trace = chunk_pieces[0].trace
     shapes = output_shapes(program, chunk_pieces, vary_time=True)
-    cases: list[Case] = [(p.dims, [tuple(s.shape) for s in p.states]) for p in chunk_pieces]
+    cases: list[Case] = [
+        (sizes, [tuple(s.shape) for s in state_avals(program, streaming, other, sizes)])
+        for piece in chunk_pieces
+        for sizes, other in _in_numbers(program, piece)
+    ]
     names = _state_names(streaming, trace)
     probes: list[Case] = [
         (sizes, [tuple(s.shape) for s in state_avals(program, streaming, other, sizes)])
-        for sizes, other in _probes(program, chunk_pieces[0].dims)
+        for sizes, other in _probes(program, cases[0][0])
         if len(other.scans) == len(trace.scans)
     ]
     states = [
@@ -103,22 +107,32 @@ def output_shapes(
     program: Program, pieces: list[Piece], *, vary_time: bool
 ) -> list[tuple[int | str, ...]]:
     """The shape of each output, with the names of dims where its sizes follow them."""
-    cases: list[Case] = [(p.dims, [s for s, _ in output_avals(p.trace)]) for p in pieces]
+    if program.any_dims and not pieces[0].trace.has_loops:
+        return [tuple(_plain(d) for d in shape) for shape, _ in output_avals(pieces[0].trace)]
+    traces = [found for piece in pieces for found in _in_numbers(program, piece)]
     if vary_time:
-        sizes = dict(pieces[0].dims)
-        for time in (3, 5):
-            trace = program.trace({**sizes, TIME: time})
-            cases.append(({**sizes, TIME: time}, [s for s, _ in output_avals(trace)]))
-    if program.any_dims:
-        return [tuple(_plain(d) for d in shape) for shape in cases[0][1]]
+        sizes = dict(traces[0][0])
+        traces += [(s, program.trace(s)) for s in ({**sizes, TIME: time} for time in (3, 5))]
+    cases: list[Case] = [(s, [n for n, _ in output_avals(trace)]) for s, trace in traces]
     probes: list[Case] = [
         (sizes, [s for s, _ in output_avals(trace)])
-        for sizes, trace in _probes(program, pieces[0].dims)
+        for sizes, trace in _probes(program, cases[0][0])
     ]
     return name_axes(cases, "output", probes)
 
 
-def _probes(program: Program, sizes: dict[str, int]) -> Iterator[tuple[dict[str, int], Trace]]:
+def _in_numbers(program: Program, piece: Piece) -> Iterator[tuple[dict[str, int], Trace]]:
+    """The sizes of `piece` and its trace; for some numbers in the place of symbols."""
+    symbols = [name for name, size in piece.dims.items() if not isinstance(size, int)]
+    if not symbols:
+        yield piece.dims, piece.trace
+        return
+    for number in (5, 7):
+        sizes = {**piece.dims, **{n: number + 8 * i for i, n in enumerate(symbols)}}
+        yield sizes, program.trace(sizes)
+
+
+def _probes(program: Program, sizes: Mapping[str, int]) -> Iterator[tuple[dict[str, int], Trace]]:
     """Traces with another size for each dim that has one only, where the program allows one."""
     for name, choices in program.dims.items():
         if choices is not None and len(choices) == 1:

@@ -11,13 +11,15 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
+from recurrent_iree._spec import TIME
+
 from ._gradients import COTANGENTS
 from ._jaxpr import evaluate
 from ._program import Program
 from ._storage import StoredWeights, output_loss
 from ._streaming import quick_jit, random_inputs, tolerance
 
-SIZES_OF_ANY = (1, 2, 5)
+SIZES_OF_ANY = (1, 3, 9)  # as rows: one, fewer than share registers, and more with some left over
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ def golden_cases(
         steps: lengths of the functions of the entry ``chunk`` that ``entry`` does not reach.
     """
     cases = [(entry, sizes) for sizes in _all_sizes(program, chunks)]
-    cases += [("chunk", sizes) for step in steps for sizes in program.sizes(time=step)]
+    if steps and program.any_dims and program.dims[TIME] is None:
+        steps = (*steps, 4)  # for the function that runs any number of them
+    cases += [("chunk", sizes) for step in steps for sizes in _steps(program, step)]
     call = quick_jit(lambda weights, inputs: jax.tree.leaves(program.call(weights, inputs)))
     made = [
         _case(program, call, name, sizes, random_inputs(program, sizes, seed))
@@ -120,12 +124,18 @@ def _all_sizes(program: Program, chunks: Sequence[int]) -> list[dict[str, int]]:
         return [sizes for time in times for sizes in program.sizes(time=time)]
     unbound = [name for name, sizes in program.dims.items() if sizes is None]
     if unbound:
+        turns = [SIZES_OF_ANY[n:] + SIZES_OF_ANY[:n] for n in range(len(SIZES_OF_ANY))]
         return [
-            {**sizes, **dict.fromkeys(unbound, size)}
-            for size in SIZES_OF_ANY
+            {**sizes, **dict(zip(unbound, turn, strict=False))}
+            for turn in turns
             for sizes in program.sizes()
         ]
     return list(program.sizes())
+
+
+def _steps(program: Program, step: int) -> list[dict[str, int]]:
+    rows = [dict.fromkeys(program.any_dims, n) for n in SIZES_OF_ANY if program.any_dims or n == 1]
+    return [{**sizes, **some} for sizes in program.sizes(time=step) for some in rows]
 
 
 def _loosest(outputs: list[Any]) -> tuple[float, float]:

@@ -63,9 +63,11 @@ class Piece:
     states: list[jax.ShapeDtypeStruct]
 
 
-def sequence_piece(program: Program, entry: str, sizes: dict[str, Any]) -> Piece:
-    """The whole call for one choice of sizes."""
-    trace = program.trace(sizes)
+def sequence_piece(
+    program: Program, entry: str, sizes: dict[str, Any], trace: Trace | None = None
+) -> Piece:
+    """The whole call for one choice of sizes; `trace` is that for `sizes`."""
+    trace = trace or program.trace(sizes)
 
     def compute(weights: Any, inputs: list[Any], _states: list[Any], marked: bool) -> Any:
         args = _args(trace, weights, inputs)

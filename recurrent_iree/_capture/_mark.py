@@ -18,15 +18,17 @@ _marked.multiple_results = True
 
 
 def marked(
-    function: Callable[..., tuple[Any, ...]], name: str, attributes: Mapping[str, Any]
+    function: Callable[..., tuple[Any, ...]],
+    name: str,
+    attributes: Mapping[str, Any],
+    template: ClosedJaxpr | None = None,
 ) -> Callable[..., list[Any]]:
-    """`function` as a composite called `name`."""
+    """`function` as a composite called `name`; its attribute ``template`` names the other one."""
 
     def call(*args: Any) -> list[Any]:
         jaxpr = jax.make_jaxpr(function)(*args)
-        return _marked.bind(
-            *args, jaxpr=jaxpr, name=name, attributes=tuple(sorted(attributes.items()))
-        )
+        given = tuple(sorted(attributes.items()))
+        return _marked.bind(*args, jaxpr=jaxpr, name=name, attributes=given, template=template)
 
     return call
 
@@ -47,6 +49,7 @@ def _lower(
     jaxpr: ClosedJaxpr,
     name: str,
     attributes: tuple[tuple[str, Any], ...],
+    template: ClosedJaxpr | None,
 ) -> Any:
     """A call as JAX lowers it, turned into a composite with the same operands."""
     ir = mlir.ir
@@ -55,6 +58,9 @@ def _lower(
     given = dict(attributes)
     if "num_consts" in given:
         given["num_consts"] += len(ctx.dim_var_values)
+    written = {key: mlir.ir_attribute(value) for key, value in given.items()}
+    if template is not None:
+        written["template"] = ir.FlatSymbolRefAttr.get(_function(ctx, template, f"{name}.template"))
     made = ir.Operation.create(
         "stablehlo.composite",
         results=[r.type for r in call.results],
@@ -62,14 +68,20 @@ def _lower(
         attributes={
             "name": ir.StringAttr.get(name),
             "decomposition": call.attributes["callee"],
-            "composite_attributes": ir.DictAttr.get(
-                {key: mlir.ir_attribute(value) for key, value in given.items()}
-            ),
+            "composite_attributes": ir.DictAttr.get(written),
             "version": mlir.i32_attr(1),
         },
     )
     call.erase()
     return list(made.results)
+
+
+def _function(ctx: mlir.LoweringRuleContext, jaxpr: ClosedJaxpr, name: str) -> str:
+    """A function of the module that nothing calls; its symbol."""
+    made = mlir.lower_jaxpr_to_fun(
+        ctx.module_context, name, jaxpr, (), num_const_args=0, in_avals=jaxpr.in_avals
+    )
+    return made.name.value
 
 
 mlir.register_lowering(_marked, _lower)

@@ -12,6 +12,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
 from ._accumulators import take_out
+from ._any_rows import ROWS, step_for_any_rows
 from ._jaxpr import run_equations
 from ._mark import marked as marked_any
 from ._pieces import number_of_pieces
@@ -36,7 +37,7 @@ def describe_scan(eqn: JaxprEqn) -> dict[str, Any]:
         return sum(e.primitive.name in CONTRACTIONS for e in equations)
 
     return {
-        "steps": params["length"],
+        "steps": params["length"] if isinstance(params["length"], int) else "?",
         "pieces": 1 if lean.accumulators else number_of_pieces(split, params["length"]),
         "backwards": params["reverse"],
         "carries": num_carry,
@@ -73,6 +74,7 @@ def lower_scan(eqn: JaxprEqn, values: Sequence[Any], *, marked: bool = True) -> 
     num_consts, num_carry, length = params["num_consts"], params["num_carry"], params["length"]
     body = flatten_body(params["jaxpr"], num_consts, num_carry)
     lean = take_out(body, num_consts, num_carry)
+    values = [_typed(v, atom) for v, atom in zip(values, eqn.invars, strict=True)]
     consts, xs = values[:num_consts], values[num_consts + num_carry :]
     init = [values[num_consts + i] for i in lean.kept]
     loop = _start(lean.body, consts, len(init), xs, length, params["reverse"])
@@ -227,9 +229,13 @@ def emit_recurrence(
     }
     operands = [*consts, *init, *xs]
     if any(not isinstance(n, int) for value in operands for n in jnp.shape(value)):
+        inputs = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in xs]
+        template = step_for_any_rows(cell, [*consts, *init, *inputs], length)
+        if template is not None:
+            attributes["rows"] = ROWS
         step = marked_any(cell, CELL, {})
         loop = _plain_loop(step, counts, length, reverse)
-        return marked_any(loop, RECURRENCE, attributes)(*operands)
+        return marked_any(loop, RECURRENCE, attributes, template)(*operands)
     step = lax.composite(cell, name=CELL, version=VERSION)
     loop = _plain_loop(step, counts, length, reverse)
     return list(lax.composite(loop, name=RECURRENCE, version=VERSION)(*operands, **attributes))
@@ -283,6 +289,11 @@ def _live(equations: list[JaxprEqn], outputs: Sequence[Any]) -> list[JaxprEqn]:
             kept.append(eqn)
             needed.update(variables(eqn.invars))
     return kept[::-1]
+
+
+def _typed(value: Any, atom: Any) -> Any:
+    """`value` as an array: a literal may be a number of Python."""
+    return value if hasattr(value, "dtype") else jnp.asarray(value, atom.aval.dtype)
 
 
 def _is_key(value: Any) -> bool:

@@ -128,6 +128,17 @@ class EntryPlan:
                 return function
         raise SignatureError(self.no_function(dims, self.entry.functions))
 
+    def check_steps(self, function: Function, dims: Mapping[str, int]) -> None:
+        """Raise `SignatureError` for no steps where an output is that of the last step."""
+        if "time" in function.dims or dims.get("time") != 0:
+            return
+        if any("time" not in leaf.shape for leaf in self.computed):
+            timed = " and ".join(repr(x.name) for x in self.entry.inputs if "time" in x.shape)
+            raise SignatureError(
+                f"{self.name!r} was called with time 0; expected at least 1 step in {timed}, "
+                "because an output has no axis of time"
+            )
+
     def no_function(self, dims: Mapping[str, int], functions: Sequence[Function]) -> str:
         """The message for sizes that were not compiled."""
         given = ", ".join(f"{k} {v}" for k, v in sorted(dims.items()))

@@ -66,7 +66,7 @@ def _add_versions(root: Node, manifest: Manifest) -> None:
     if manifest.dims:
         node = root.add("dims")
         for dim in manifest.dims:
-            sizes = "any length" if dim.sizes is None else ", ".join(map(str, dim.sizes))
+            sizes = "any size" if dim.sizes is None else ", ".join(map(str, dim.sizes))
             node.add(f"{dim.name}: {sizes}")
 
 

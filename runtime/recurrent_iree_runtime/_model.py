@@ -133,7 +133,9 @@ class Model:
                 runner, lambda given: self.whole(runner, plan, given, dims), arrays
             )
         else:
-            call = runner.call(plan.entry, plan.function(dims))
+            function = plan.function(dims)
+            plan.check_steps(function, dims)
+            call = runner.call(plan.entry, function)
             arrays = plan.ready(arrays)
             if key is not None and len(self._shortcuts) < 256:
                 self._shortcuts[key] = (runner, lambda given: call(given, ())[0])

@@ -5,6 +5,7 @@ same rows goes on from there, so that a steady set of streams copies no states.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class RowStore:
         self.runner = runner
         self._streams = streams
         self.entry = streams.chunk.entry
-        self.sizes = _step_functions(manifest, streams)
+        self.sizes = _step_functions(manifest, streams, capacity)
         self._slots = manifest.states
         self._axes = batch_axes(self._slots, "a batcher")
         self.input_axes = _edge_axes(self.entry.inputs, "input")
@@ -47,7 +48,7 @@ class RowStore:
         ]
         self._rows = [np.zeros((capacity, *row.shape), row.dtype) for row in self._start]
         self._resident: tuple[list[int], Function, list[Buffer]] | None = None
-        self._movers: dict[str, Any] = {}
+        self._movers: dict[int, Any] = {}
         # Reused, because fresh pages cost more than the copies do.
         self._room: dict[int, list[np.ndarray]] = {}
         self._input_room: dict[tuple[int, int], np.ndarray] = {}
@@ -60,7 +61,7 @@ class RowStore:
             self.forget()
         if self.runner is not runner or not self._movers:
             self.runner = runner
-            specs = {f.symbol: state_specs(self._streams.manifest, f) for f in self.sizes.values()}
+            specs = {n: state_specs(self._streams.manifest, f) for n, f in self.sizes.items()}
             self._movers = {s: runner.stream.bind_states(x) for s, x in specs.items()}
 
     @property
@@ -153,7 +154,7 @@ class RowStore:
             return
         numbers, function, buffers = resident
         self._lost.update(numbers)
-        arrays = self._movers[function.symbol][1](buffers)
+        arrays = self._movers[function.dims[BATCH]][1](buffers)
         for rows, array, axis in zip(self._rows, arrays, self._axes, strict=True):
             rows[numbers] = (array if axis == 0 else np.moveaxis(array, axis, 0))[: len(numbers)]
         self._lost.difference_update(numbers)
@@ -168,7 +169,7 @@ class RowStore:
             np.take(rows, numbers, axis=0, out=batch[:count], mode="clip")
             batch[count:] = start
             arrays.append(batch if axis == 0 else np.moveaxis(batch, 0, axis))
-        return self._movers[function.symbol][0](arrays)
+        return self._movers[function.dims[BATCH]][0](arrays)
 
     def _padded(self, number: int, array: np.ndarray, axis: int, size: int) -> np.ndarray:
         """An input with as many rows as the function takes."""
@@ -190,10 +191,14 @@ def _state_dims(manifest: Manifest) -> set[str]:
     return {name for function in init.functions for name in function.dims} if init else set()
 
 
-def _step_functions(manifest: Manifest, streams: Streams) -> dict[int, Function]:
-    """The functions of one step by batch size."""
+def _step_functions(manifest: Manifest, streams: Streams, capacity: int) -> dict[int, Function]:
+    """The functions of one step by batch size; a few sizes of one that takes any."""
     found: dict[int, Function] = {}
-    for function in streams.chunk.entry.functions:
+    functions = list(streams.chunk.entry.functions)
+    if BATCH in streams.any_sizes:
+        functions = [replace(f, dims={**f.dims, BATCH: n})
+                     for f in functions for n in _some_sizes(capacity)]  # fmt: skip
+    for function in functions:
         if BATCH not in function.dims or function.dims.get("time") != 1:
             continue
         if found.setdefault(function.dims[BATCH], function) is not function:
@@ -207,6 +212,14 @@ def _step_functions(manifest: Manifest, streams: Streams) -> dict[int, Function]
             'with the sizes to stack streams into, for example "batch=1|8|32", and a chunk of 1'
         )
     return found
+
+
+def _some_sizes(capacity: int) -> list[int]:
+    """1, 2, 4, then in steps of four, and from 32 on doubled, up to `capacity`."""
+    sizes = [1, 2, *range(4, 32, 4)]
+    while len(sizes) < 40:
+        sizes.append(32 << (len(sizes) - 9))
+    return [*[n for n in sizes if n < capacity], capacity]
 
 
 def _edge_axes(leaves: Sequence[Leaf], what: str) -> list[int]:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from ._drivers._base import ArraySpec, Call, Executable, Signature
 from ._manifest import Entry, Function, Leaf, Manifest
@@ -67,7 +67,7 @@ class Runner:
     def __init__(self, manifest: Manifest, executables: dict[str, Executable]) -> None:
         self._manifest = manifest
         self._executables = executables
-        self._calls: dict[tuple[str, str, str, bool], Call] = {}
+        self._calls: dict[tuple[Any, ...], Call] = {}
         self._lock = threading.Lock()
         self.home: object = object()
         """The same for runners that can use each other's states."""
@@ -80,7 +80,7 @@ class Runner:
     def call(self, entry: Entry, function: Function, step: bool = False, group: str = "") -> Call:
         """The bound function, by default of the entry's own group; bound on first use."""
         group = group or group_of(entry.name)
-        key = (group, entry.name, function.symbol, step)
+        key = (group, entry.name, function.symbol, step, *function.dims.values())
         call = self._calls.get(key)
         if call is None:
             with self._lock:

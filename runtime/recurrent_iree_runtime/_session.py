@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,8 +69,9 @@ class Session:
         self._step: Call | None = None
         self._step_specs: list[Spec] = []
         for function in self._chunk.entry.functions:
-            wanted = {**function.dims, **self._function.dims, "time": 1}
-            if function.dims == wanted:
+            sizes = {**function.dims, **self._function.dims, "time": 1}
+            if function.dims == {name: sizes[name] for name in function.dims if name in sizes}:
+                function = replace(function, dims=sizes)
                 self._step = runner.call(self._chunk.entry, function, step=True)
                 signature = signature_of(self._model.manifest, self._chunk.entry, function, True)
                 self._step_specs = [(dtype_of(x.dtype), x.seen) for x in signature.inputs]

@@ -1,6 +1,7 @@
 """States of a model between device and host, for sessions and for explicit states."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from ._coerce import coerce, ready, shape_text
 from ._drivers._base import Buffer
 from ._entry_plan import EntryPlan
 from ._errors import ArgumentError, SignatureError, StateError
-from ._manifest import Function, Manifest
+from ._manifest import Function, Leaf, Manifest
 from ._rows import BATCH, batch_axes, replace_rows, row_numbers
 from ._runner import Runner, state_specs
 from ._snapshot import sized
@@ -38,9 +39,18 @@ class Streams:
                     raise ArgumentError(f"batch={asked[name]}: this program has no dim 'batch'; "
                                         f"its states depend on {listed}")  # fmt: skip
                 raise ArgumentError(f"{name}= is unknown; a session takes {listed}")
-        fitting = [f for f in functions if all(f.dims.get(n) == s for n, s in asked.items())]
-        have = " or ".join(", ".join(f"{n}={s}" for n, s in sorted(f.dims.items())) or "no sizes"
+        free = self.any_sizes
+        chosen = [replace(f, dims={**f.dims, **{n: asked[n] for n in free & set(asked)}})
+                  for f in functions]  # fmt: skip
+        fitting = [f for f in chosen if all(f.dims.get(n) == s for n, s in asked.items())]
+        have = " or ".join(", ".join(f"{n}={'?' if n in free else s}"
+                                     for n, s in sorted(f.dims.items())) or "no sizes"
                            for f in functions)  # fmt: skip
+        for name in sorted(free & set(asked)):
+            if asked[name] < 0 or isinstance(asked[name], bool):
+                raise ArgumentError(f"{name}={asked[name]!r}; expected a number of rows")
+        if free - set(asked):
+            raise ArgumentError(f"a session needs its size: {have}")
         if not fitting:
             given = ", ".join(f"{n}={s}" for n, s in asked.items())
             raise ArgumentError(f"a session with {given} was not compiled; it can be {have}")
@@ -48,14 +58,28 @@ class Streams:
             raise ArgumentError(f"a session needs its size: {have}")
         return fitting[0]
 
+    @property
+    def any_sizes(self) -> set[str]:
+        """The dims of the states that may have any size; `init` is compiled for one row of them."""
+        anything = {dim.name for dim in self.manifest.dims if dim.sizes is None}
+        return anything & {name for function in self.init.entry.functions for name in function.dims}
+
     def initial(self, runner: Runner, function: Function, group: str = "stream") -> list[Buffer]:
         """New initial states on the device."""
-        return runner.call(self.init.entry, function, group=group)((), ())[1]
+        compiled = next(f for f in self.init.entry.functions if f.symbol == function.symbol)
+        states = runner.call(self.init.entry, compiled, group=group)((), ())[1]
+        if compiled.dims == function.dims:
+            return states
+        arrays = runner.stream.to_host(states, state_specs(self.manifest, compiled))
+        many = [_repeated(array, slot, function.dims, self.any_sizes)
+                for array, slot in zip(arrays, self.manifest.states, strict=True)]  # fmt: skip
+        return runner.stream.to_device(many, state_specs(self.manifest, function))
 
     def init_for(self, dims: Mapping[str, int]) -> Function:
         """The `init` function for the sizes of a call."""
         known = {name for function in self.init.entry.functions for name in function.dims}
-        return self.init.function({name: size for name, size in dims.items() if name in known})
+        sizes = {name: size for name, size in dims.items() if name in known}
+        return self.init_function(sizes) if self.any_sizes else self.init.function(sizes)
 
     def to_host(
         self, runner: Runner, function: Function, buffers: list[Buffer]
@@ -95,3 +119,13 @@ class Streams:
                                      f"{shape_text(leaf.shape)}")  # fmt: skip
             arrays.append(ready(array, leaf))
         return runner.stream.to_device(arrays, state_specs(self.manifest, function))
+
+
+def _repeated(
+    array: np.ndarray, slot: Leaf, sizes: Mapping[str, int], names: set[str]
+) -> np.ndarray:
+    """The state of one row for as many rows as `sizes` says."""
+    for axis, name in enumerate(slot.shape):
+        if name in names:
+            array = np.repeat(array, sizes[str(name)], axis)
+    return array

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -21,6 +22,18 @@ def dense_with_bias(x: Any) -> Any:
     return x @ W + jnp.arange(4.0)
 
 
+def softmax(x: Any) -> Any:
+    return jax.nn.softmax(jnp.stack([x @ W, x @ W + 1], axis=1))
+
+
+def test_an_axis_of_any_size_is_not_repeated() -> None:
+    artifact = ri.compile(softmax, SPEC, targets=["cpu"])
+    with rt.load(artifact.to_bytes(), device="cpu") as model:
+        for batch in (1, 6):
+            x = np.random.default_rng(batch).standard_normal((batch, 3)).astype(np.float32)
+            np.testing.assert_allclose(model(x), softmax(x), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "target",
     ["cpu", pytest.param("vulkan:llvmpipe", marks=pytest.mark.vulkan), "vmvx", "xla"],
@@ -32,4 +45,3 @@ def test_a_batch_of_any_size_without_a_loop(program: Any, target: str) -> None:
         for batch in (1, 2, 6):
             x = np.random.default_rng(batch).standard_normal((batch, 3)).astype(np.float32)
             np.testing.assert_allclose(model(x), program(x), rtol=1e-5, atol=1e-6)
-

@@ -75,7 +75,8 @@ def _best(cell: Cell, classes: _Classes, members: dict[Axis, list[Axis]]) -> Axi
     for axis, _ in votes.most_common():
         twice = len({v for v, _ in members[axis]}) != len(members[axis])
         sizes = {v.shape[a] for v, a in members[axis]}
-        if axis in deep and axis not in classes.spoiled and not twice and len(sizes) == 1:
+        fits = sizes == {cell.rows} if cell.rows else axis in deep and len(sizes) == 1
+        if fits and axis not in classes.spoiled and not twice:
             return axis if sizes != {1} else None
     return None
 

@@ -21,7 +21,8 @@ class Buffer:
         length: elements of the whole memref.
         shape: the tensor as it lies in memory; the batch axis is 1 where rows are kept apart.
         batch: position of the batch axis, or ``None``.
-        any_length: the memref holds as many steps as the caller gives.
+        sizes: numbers that the caller gives, ``%steps`` and ``%batch``: the memref holds that many
+            times `each` elements.
         own_rows: rows are those of this workgroup, `row_step` elements apart.
     """
 
@@ -36,7 +37,8 @@ class Buffer:
     name: str = ""
     base: Affine = field(default_factory=Affine)
     start: int = 0
-    any_length: bool = False
+    sizes: tuple[str, ...] = ()
+    each: int = 0
 
     @property
     def storage(self) -> str:
@@ -44,7 +46,7 @@ class Buffer:
 
     @property
     def type(self) -> str:
-        return f"memref<{'?' if self.any_length else self.length}x{self.storage}>"
+        return f"memref<{'?' if self.sizes else self.length}x{self.storage}>"
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -66,7 +68,8 @@ def outside(value: Value, role: str, index: int, batch: int | None, steps: int =
     stride = row_major(value.shape)[batch] if batch is not None else 0
     length = value.size * max(steps, 1)
     buffer = Buffer(value, role, index, length, value.shape, batch, False, stride)
-    buffer.any_length = steps == ANY
+    if steps == ANY:
+        buffer.sizes, buffer.each = ("%steps",), value.size
     return buffer
 
 
@@ -98,8 +101,8 @@ class Binding:
         return self.parts[0].type
 
     @property
-    def any_length(self) -> bool:
-        return self.parts[0].any_length
+    def sizes(self) -> tuple[str, ...]:
+        return self.parts[0].sizes
 
 
 def join(role: str, buffers: list[Buffer]) -> list[Binding]:

@@ -33,6 +33,12 @@ class Executable:
         return len(self.reads) + len(self.writes) + extra
 
     @property
+    def numbers(self) -> list[str]:
+        """The numbers that the kernel takes after its inputs."""
+        cell = self.kernel.cell
+        return [*(["%steps"] if cell.any_length else []), *(["%batch", "%share"] * bool(cell.rows))]
+
+    @property
     def symbol(self) -> str:
         """The export, as a dispatch names it."""
         return f"@{self.name}::@{self.name}_run"
@@ -41,16 +47,20 @@ class Executable:
         names = [b.name[1:] for b in [*self.reads, *self.writes]]
         names += [] if self.on_stack else ["own"]
         kinds = [f"%bind_{n}: !stream.binding" for n in names]
-        if self.kernel.cell.any_length:
-            kinds.insert(len(self.reads), "%steps: index")
+        given = [f"{name}: index" for name in self.numbers]
         if self.team:
-            kinds.insert(len(self.reads), "%bind_team: !stream.binding")
+            given.insert(0, "%bind_team: !stream.binding")
+        kinds[len(self.reads) : len(self.reads)] = given
         arguments = ", ".join(kinds)
+        groups, count = "", f"%count = arith.constant {self.workgroups} : index"
+        if self.kernel.cell.rows:
+            groups, count = "%count: index", ""
+        run = f"@{self.name}_run"
         return f"""
 stream.executable private @{self.name} {{
-  stream.executable.export public @{self.name}_run workgroups() -> (index, index, index) {{
+  stream.executable.export public {run} workgroups({groups}) -> (index, index, index) {{
     %one = arith.constant 1 : index
-    %count = arith.constant {self.workgroups} : index
+    {count}
     stream.return %count, %one, %one : index, index, index
   }}
   builtin.module {{
@@ -69,14 +79,17 @@ stream.executable private @{self.name} {{
         lines = []
         for buffer in [*self.reads, *self.writes]:
             sizes = ""
-            if buffer.any_length:
-                sizes = f"%size_{buffer.name[1:]}"
-                each = kernel.w.index(buffer.parts[0].value.size)
-                lines.append(f"{sizes} = arith.muli %steps, {each} : index")
+            if buffer.sizes:
+                sizes = kernel.w.index(buffer.parts[0].each)
+                for factor in buffer.sizes:
+                    lines.append(f"{kernel.w.fresh()} = arith.muli {sizes}, {factor} : index")
+                    sizes = f"%{kernel.w.counter}"
             lines.append(_subspan(buffer.name, buffer.name[1:], zero, buffer.type, sizes))
         if self.team:
             lines.append(_subspan("%team", "team", zero, self.team.type))
-        if kernel.workgroups > 1:
+        if kernel.cell.rows:
+            lines.append("%group = hal.interface.workgroup.id[0] : index")
+        elif kernel.workgroups > 1:
             step, last = kernel.w.index(kernel.rows), kernel.w.index(kernel.batch - kernel.rows)
             lines.append("%group = hal.interface.workgroup.id[0] : index")
             lines.append(f"%first = arith.muli %group, {step} : index")
@@ -92,7 +105,7 @@ stream.executable private @{self.name} {{
                 lines.append(f"{buffer.name} = memref.alloca() alignment = 64 : {buffer.type}")
             return lines
         base = kernel.w.index(0)
-        if kernel.workgroups > 1:
+        if kernel.workgroups > 1 or kernel.cell.rows:
             size = kernel.w.index(kernel.own_bytes())
             lines.append(f"%own = arith.muli %group, {size} : index")
             base = "%own"

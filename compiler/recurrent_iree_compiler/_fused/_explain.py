@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ._executable import Executable
+from ._ir import Value
 from ._kernel import Kernel, Made, aligned
 from ._narrow import STORED
 from ._stages import Loop
@@ -46,7 +47,7 @@ class KernelPlan:
 
     Attributes:
         steps, reverse: the loop over time.
-        batch: rows in all; `workgroup_rows` of them share a workgroup.
+        batch: rows in all, ``None`` for any number; `workgroup_rows` of them share a workgroup.
         stages: the loops of one step, in order.
         buffers: memory of one workgroup in bytes, by name.
         outside: operations moved out of the loop.
@@ -59,8 +60,8 @@ class KernelPlan:
 
     steps: int | None
     reverse: bool
-    batch: int
-    workgroups: int
+    batch: int | None
+    workgroups: int | None
     workgroup_rows: int
     stages: tuple[StagePlan, ...]
     buffers: dict[str, int]
@@ -78,10 +79,10 @@ class KernelPlan:
         """The plan for a person."""
         steps = "any number of" if self.steps is None else self.steps
         order = ", last step first" if self.reverse else ""
-        lines = [
-            f"one kernel, {steps} steps{order}, {self.batch} rows in {self.workgroups} "
-            f"workgroups of {self.workgroup_rows}",
-        ]
+        rows = f"{self.batch} rows in {self.workgroups} workgroups of {self.workgroup_rows}"
+        if self.batch is None:
+            rows = f"any number of rows in workgroups of at most {self.workgroup_rows}"
+        lines = [f"one kernel, {steps} steps{order}, {rows}"]
         if self.sharing:
             lines.append(self.sharing)
         if self.early_exit:
@@ -118,9 +119,9 @@ def explain(kernel: Kernel, executable: Executable) -> KernelPlan:
     return KernelPlan(
         steps=None if kernel.cell.any_length else kernel.cell.length,
         reverse=kernel.cell.reverse,
-        batch=kernel.batch,
-        workgroups=kernel.workgroups,
-        workgroup_rows=kernel.rows,
+        batch=None if kernel.any_rows else kernel.batch,
+        workgroups=None if kernel.any_rows else kernel.workgroups,
+        workgroup_rows=kernel.capacity,
         stages=tuple(_stage(kernel, made) for made in kernel.made),
         buffers={b.name[1:]: aligned(b) for b in kernel.own},
         outside=len(kernel.cell.outside),
@@ -169,7 +170,7 @@ def _stage(kernel: Kernel, made: Made) -> StagePlan:
         per_row=made.loop.rows,
         operations=_operations(kernel, made.loop),
         stores={
-            str(root.value): kernel.stages.reasons.get(root.value, "output")
+            _named(kernel, root.value): kernel.stages.reasons.get(root.value, "output")
             for root in made.loop.roots
         },
         lanes=made.tile.lanes,
@@ -178,6 +179,12 @@ def _stage(kernel: Kernel, made: Made) -> StagePlan:
         packed_bytes=sum(aligned(p.buffer) for p in made.packs),
         packed_as=tuple(sorted({p.buffer.storage for p in made.packs})),
     )
+
+
+def _named(kernel: Kernel, value: Value) -> str:
+    """The name and type of `value`, with ``?`` for a number of rows that is not known."""
+    rows = str(kernel.cell.rows)
+    return str(value).replace(rows, "?") if kernel.cell.rows else str(value)
 
 
 def _operations(kernel: Kernel, loop: Loop) -> dict[str, int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from recurrent_iree_compiler._mlir import Module, ir
 
+from ._any_rows import check_rows
 from ._batch import find_batch
 from ._executable import Executable
 from ._explain import KernelPlan, explain
@@ -83,7 +84,9 @@ def try_fuse(
             hoist(cell)
             vector_products_to_sums(cell)
             push_slices(cell)
-            stages = Stages(cell, find_batch(cell))
+            batch = find_batch(cell)
+            check_rows(cell, batch)
+            stages = Stages(cell, batch)
             narrow = narrow_weights(composite, cell)
             executable = _executable(cell, stages, machine, name, narrow, share)
         except Refused as refused:
@@ -106,8 +109,8 @@ def _executable(
     if len(kernel.w.lines) > LARGEST_KERNEL:
         raise Refused("recurrent_iree.cell", f"a kernel of {len(kernel.w.lines)} lines")
     executable = Executable(kernel, name)
-    if executable.bindings > MOST_BINDINGS and cell.any_length:
-        raise Refused("recurrent_iree.cell", f"{executable.bindings} buffers, for any length")
+    if executable.bindings > MOST_BINDINGS and (cell.any_length or cell.rows):
+        raise Refused("recurrent_iree.cell", f"{executable.bindings} buffers, for any size")
     if executable.bindings > MOST_BINDINGS:
         direct = {part.value for b in executable.consts for part in b.parts}
         executable = Executable(Kernel(cell, stages, machine, direct, narrow, share), name)

@@ -7,6 +7,7 @@ operations. Only what costs nothing to make again stays in the loop: splats, iot
 
 from __future__ import annotations
 
+from ._any_rows import is_whole
 from ._ir import Cell, Op, Value
 
 _KEEPS_SPLAT = frozenset(
@@ -65,7 +66,8 @@ def _changing(cell: Cell) -> set[Value]:
     same = passed_through(cell)
     changing = {v for i, v in enumerate(cell.carry) if i not in same} | set(cell.xs)
     for op in cell.ops:
-        if any(v in changing for v in op.operands):
+        rows = any(is_whole(cell, v) for v in (*op.operands, *op.results))
+        if rows or any(v in changing for v in op.operands):
             changing.update(op.results)
     return changing
 

@@ -10,6 +10,9 @@ from typing import Any
 ANY = -1
 """A number of steps that only the caller knows."""
 
+ANY_ROWS = -2
+"""A number of rows that only the caller knows, in the shape of a tensor outside of the kernel."""
+
 
 @dataclass(frozen=True, eq=False)
 class Value:
@@ -61,7 +64,8 @@ class Cell:
 
     After `_invariant.hoist` the operations are those that change from step to step, and `consts`
     are the values that they read from outside the loop, in `outside` the operations that make them.
-    A `length` of `ANY` is known only when the kernel runs.
+    A `length` of `ANY` is known only when the kernel runs. If `rows` is not 0, then an axis of that
+    size stands for one with a number of rows that is known only then.
     """
 
     consts: list[Value]
@@ -75,6 +79,7 @@ class Cell:
     splats: dict[Value, float | int | bool] = field(default_factory=dict)
     outside: list[Op] = field(default_factory=list)
     arguments: list[Value] = field(default_factory=list)
+    rows: int = 0
 
     @property
     def any_length(self) -> bool:

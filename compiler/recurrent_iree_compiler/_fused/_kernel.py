@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ._any_rows import AnyRows, is_whole, row_size
 from ._buffers import Binding, Buffer, index_of, inside, join, outside
 from ._evaluate import Evaluator, Index, Names, NotVectorizable
 from ._finished import Idle, find_idle
@@ -62,8 +63,11 @@ class Kernel:
         self.made: list[Made] = []
         batch = {v.shape[a] for v, a in stages.batch.items()}
         self.batch = batch.pop() if batch else 1
-        self.rows = workgroup_rows(self.batch, _row_bytes(cell, stages), machine)
+        self.any_rows = AnyRows(self, _row_bytes(cell, stages)) if cell.rows else None
+        self.rows = self.capacity = workgroup_rows(self.batch, _row_bytes(cell, stages), machine)
         self.workgroups = -(-self.batch // self.rows)
+        if self.any_rows is not None:
+            self.rows, self.capacity = self.any_rows.block, self.any_rows.capacity
         self.kept = passed_through(cell)
         self.targets: dict[Value, list[Buffer]] = defaultdict(list)
         self.homes: dict[Value, Buffer] = {}
@@ -89,8 +93,8 @@ class Kernel:
                 continue
             self.inits.append(outside(value, "init", n, batch(value)))
             self.lasts.append(outside(value, "last", n, batch(value)))
-            state = inside(value, "state", n, batch(value), self.rows)
-            after = inside(value, "state", n, batch(value), self.rows)
+            state = inside(value, "state", n, batch(value), self.capacity)
+            after = inside(value, "state", n, batch(value), self.capacity)
             state.name = after.name = f"%state{n}"
             state.base, after.base = parity * (state.length // 2), other * (state.length // 2)
             self.states.append(state)
@@ -99,7 +103,8 @@ class Kernel:
         self.xs = [outside(v, "x", n, batch(v), cell.length) for n, v in enumerate(cell.xs)]
         self.ys = [outside(v, "y", n, batch(v), cell.length) for n, v in enumerate(cell.ys)]
         for buffer in [*self.xs, *self.ys]:
-            buffer.base = time * buffer.value.size
+            whole = is_whole(cell, buffer.value)
+            buffer.base = (variable("%place") if whole else time) * row_size(cell, buffer.value)
         for buffer, value in zip(self.ys, cell.ys, strict=True):
             self.targets[value].append(buffer)
         self.homes.update({b.value: b for b in [*self.consts, *self.states, *self.xs]})
@@ -109,13 +114,17 @@ class Kernel:
             if after:
                 self.homes[value] = after[0]
                 continue
-            buffer = inside(value, "scratch", len(self.scratch), batch(value), self.rows)
+            buffer = inside(value, "scratch", len(self.scratch), batch(value), self.capacity)
             buffer.name = f"%scratch{buffer.index}"
             self.scratch.append(buffer)
             self.targets[value].append(buffer)
             self.homes[value] = buffer
         for buffer in [*self.consts, *self.inits, *self.lasts, *self.xs, *self.ys]:
             buffer.name = f"%{buffer.role}{buffer.index}"
+            if is_whole(cell, buffer.value):
+                buffer.sizes = ("%batch", *buffer.sizes)
+                buffer.each = buffer.row_step = row_size(cell, buffer.value)
+                buffer.shape = tuple(1 if n == cell.rows else n for n in buffer.shape)
         self._join()
 
     def _join(self) -> None:
@@ -142,13 +151,18 @@ class Kernel:
     def _share(self, forced: int | None) -> Sharing:
         why = obstacle(self.workgroups, self.idle is not None, self.machine)
         loops = [] if why else self.stages.loops
-        work = [measure(self.stages, x, self._loop_tile(x), self.machine) for x in loops]
+        work = [measure(self.stages, x, self.loop_tile(x), self.machine) for x in loops]
         return choose_sharing(self.cell.length, work, self.machine, why, forced)
 
     def _emit(self) -> None:
         if self.sharing.parts > 1:
             self.team = emit_together(self)
-            return
+        elif self.any_rows is not None:
+            self.any_rows.emit(self._emit_rows)
+        else:
+            self._emit_rows()
+
+    def _emit_rows(self) -> None:
         self.copy_in()
         self.copy_out(emit_loop(self, self.idle))
 
@@ -182,7 +196,7 @@ class Kernel:
         """Emit one loop in vectors, or element by element where its lanes do not allow vectors."""
         w = self.w
         lines, packs = len(w.lines), len(self.packs)
-        tile = self._loop_tile(loop)
+        tile = self.loop_tile(loop)
         try:
             self._emit_loop(loop, tile)
         except NotVectorizable as reason:
@@ -191,7 +205,8 @@ class Kernel:
             self._emit_loop(loop, tile)
         self.made.append(Made(loop, tile, self.packs[packs:]))
 
-    def _loop_tile(self, loop: Loop) -> Tile:
+    def loop_tile(self, loop: Loop) -> Tile:
+        """The tile of a loop, before it is known whether it can be emitted in vectors."""
         value = loop.roots[0].value
         if loop.kind == "reduce":
             native = self._tile(value, loop.space, 0)

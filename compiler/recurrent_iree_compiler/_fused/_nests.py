@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from ._buffers import Buffer
@@ -27,6 +27,8 @@ class Nests:
     Attributes:
         rows: how many rows one workgroup has.
         first_row: the first of them in the whole batch.
+        first_local: the place in this workgroup of the first of them.
+        part: the loop around some of the rows, if `rows` are not all of the workgroup.
         cut: the part of a stage that is written, if workgroups share it.
     """
 
@@ -35,6 +37,8 @@ class Nests:
     homes: dict[Value, Buffer]
     rows: int
     first_row: Affine
+    first_local: Affine = Affine()
+    part: Callable[[], AbstractContextManager[None]] = nullcontext
     cut: Cut | None = None
 
     def over(
@@ -102,8 +106,9 @@ class Nests:
         lanes: int,
     ) -> None:
         """All rows of the workgroup in blocks, the last of which may be smaller."""
-        for first, size in self._blocks(self.rows if rows else 1, tile.rows):
-            body(self._evaluator(loop, self.block(first, size), lanes))
+        with self.part() if rows else nullcontext():
+            for first, size in self._blocks(self.rows if rows else 1, tile.rows):
+                body(self._evaluator(loop, self.block(first, size), lanes))
 
     def _blocks(self, total: int, size: int) -> Iterator[tuple[Affine, int]]:
         """A loop over whole blocks of `total`, then what is left: the first of each, its size."""
@@ -120,5 +125,6 @@ class Nests:
 
     def block(self, first: Affine, size: int) -> Block:
         """The rows from `first` on, as places in this workgroup and in the whole batch."""
-        local = tuple(first.plus(r) for r in range(size))
-        return Block(local, tuple(self.first_row + row for row in local))
+        rows = [first.plus(r) for r in range(size)]
+        local = tuple(self.first_local + row for row in rows)
+        return Block(local, tuple(self.first_row + row for row in rows))

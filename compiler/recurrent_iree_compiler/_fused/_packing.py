@@ -63,6 +63,12 @@ class Pack:
             self.parts.append((segment, self.buffer.length))
             self.buffer.length += each * len(self.gates) * segment.tiles * segment.lanes
 
+    def same_as(self, other: Pack) -> bool:
+        """Whether both are the same memory, laid out in the same way."""
+        return (self.outer, self.contract, self.gates, self.source, self.parts) == (
+            (other.outer, other.contract, other.gates, other.source, other.parts)
+        ) and self.buffer.storage == other.buffer.storage
+
     def start(self, segment: Segment) -> int:
         """Where the block of `segment` begins."""
         return next(start for known, start in self.parts if known == segment)
@@ -196,8 +202,10 @@ class Packer:
             buffer.name = f"%pack{len(self.packs)}"
             pack = Pack(tuple((n, self.sizes[n]) for n in outer), sizes, gates, buffer, source)
             pack.reserve(self.segments)
-            self.mine[key] = pack
-            self.packs.append(pack)
+            same = next((p for p in self.packs if p.same_as(pack)), None)
+            self.mine[key] = same or pack
+            if same is None:
+                self.packs.append(pack)
         return self.mine[key]
 
     def _locate(self, pack: Pack, side: int, gate: int, names: dict[int, str]) -> Packed:

@@ -25,7 +25,7 @@ def parse_recurrence(module: Module, composite: Any) -> Cell:
     attributes = ir.DictAttr(composite.attributes["composite_attributes"])
     counts = [ir.IntegerAttr(attributes[f"num_{k}"]).value for k in ("consts", "carry", "xs")]
     functions = functions_of(module)
-    cell = functions[_cell_symbol(functions[_symbol(composite, "decomposition")], functions)]
+    cell = functions[_cell_of(composite, attributes, functions)]
     reader = _Reader(functions)
     block = cell.regions[0].blocks[0]
     arguments = [reader.new(a) for a in block.arguments]
@@ -44,7 +44,15 @@ def parse_recurrence(module: Module, composite: Any) -> Cell:
         reverse=ir.BoolAttr(attributes["reverse"]).value,
         splats=reader.splats,
         arguments=arguments,
+        rows=ir.IntegerAttr(attributes["rows"]).value if "rows" in attributes else 0,
     )
+
+
+def _cell_of(composite: Any, attributes: Any, functions: dict[str, Any]) -> str:
+    """The function of one step; with rows of any number that for a number which stands for it."""
+    if "template" in attributes:
+        return ir.StringAttr(attributes["template"]).value
+    return _cell_symbol(functions[_symbol(composite, "decomposition")], functions)
 
 
 def functions_of(module: Module) -> dict[str, Any]:

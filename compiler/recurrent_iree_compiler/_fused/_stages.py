@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ._any_rows import is_whole
 from ._elementwise import ELEMENTWISE, EXPENSIVE, check
 from ._ir import Cell, Op, Refused, Value, row_major
 from ._shapes import reshape_groups
@@ -88,7 +89,8 @@ class Stages:
     def lane_stride(self, value: Value, axis: int) -> int:
         """The step in memory along `axis` of a stored value or an argument."""
         shape = list(value.shape)
-        if value not in self.leaves or value in self.cell.carry:
+        apart = value not in self.leaves or value in self.cell.carry
+        if apart or is_whole(self.cell, value):
             if value in self.batch:
                 shape[self.batch[value]] = 1
         return row_major(tuple(shape))[axis]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._any_rows import is_whole, row_size
 from ._buffers import Buffer, index_of
 from ._carried import carried_loop
 from ._evaluate import Block, Evaluator
@@ -57,6 +58,8 @@ def places(kernel: Kernel) -> None:
         w.line(f"%time = arith.subi {last}, %t : index")
     else:
         w.line(f"%time = arith.addi %t, {w.index(0)} : index")
+    if kernel.cell.rows:
+        w.line("%place = arith.muli %time, %batch : index")
 
 
 def _step_or_copy(kernel: Kernel, idle: Idle) -> None:
@@ -85,10 +88,12 @@ def _all_rows(kernel: Kernel, idle: Idle) -> str:
     """Whether the flag has the value of an idle step, for all rows of the workgroup."""
     w, stages = kernel.w, kernel.stages
     space = stages.lane_shape(idle.flag)
-    rows = kernel.rows if stages.has_rows(idle.flag) else 1
+    own = stages.has_rows(idle.flag)
+    rows = kernel.rows if own else 1
 
     def element(lanes: list[Affine], row: Affine, so_far: str) -> str:
-        block = Block((row,), (kernel.first_row + row,))
+        nests = kernel.nests
+        block = Block((nests.first_local + row,), (nests.first_row + row,))
         ev = Evaluator(w, stages, kernel.homes, None, block, 0)
         index = index_of(idle.flag, stages.batch.get(idle.flag), lanes)
         (name,) = ev.get(idle.flag, index).rows
@@ -103,18 +108,25 @@ def _all_rows(kernel: Kernel, idle: Idle) -> str:
             carried.after = [nest(sizes[1:], [*places, place], carried.values[0])]
         return carried.after[0]
 
-    return nest((rows, *space), [], w.constant(True, "i1"))
+    def block(so_far: str) -> str:
+        return nest((rows, *space), [], so_far)
+
+    start = w.constant(True, "i1")
+    return kernel.any_rows.carried(start, "i1", block) if kernel.any_rows and own else block(start)
 
 
 def _repeat(kernel: Kernel, buffer: Buffer) -> None:
     """Write the output of the step before once more."""
     value, stages = buffer.value, kernel.stages
     batch, space = stages.batch.get(value), stages.lane_shape(value)
-    back = buffer.value.size * (1 if kernel.cell.reverse else -1)
+    size, unit = row_size(kernel.cell, buffer.value), Affine(1)
+    if is_whole(kernel.cell, buffer.value):
+        unit = variable("%batch")
+    back = unit * (size if kernel.cell.reverse else -size)
 
     def body(ev: Evaluator, points: list[list[Affine]]) -> None:
         at = buffer.at(index_of(value, batch, points[0]))
-        ev.write(buffer, at, ev.read(buffer, at.plus(back)))
+        ev.write(buffer, at, ev.read(buffer, at + back))
 
     kernel.nests.over(
         None, space, stages.has_rows(value), kernel.copy_tile(value), body, Packer([], 1)

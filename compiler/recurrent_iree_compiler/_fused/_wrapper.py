@@ -9,24 +9,34 @@ from __future__ import annotations
 
 import math
 
+from ._any_rows import count_rows
 from ._buffers import Binding, Buffer
 from ._carried import Segment
 from ._executable import Executable
-from ._ir import ANY, Value
+from ._ir import ANY, ANY_ROWS, Refused, Value
 from ._packing import Gate, Pack, Source
 from ._writer import storage_dtype
 
 Shape = tuple[int, ...]
 
+_NUMBERS = {ANY: "%steps", ANY_ROWS: "%batch"}
+
 
 def tensor(shape: tuple[int, ...], dtype: str) -> str:
     """The text of a tensor type."""
-    return f"tensor<{''.join('?x' if n == ANY else f'{n}x' for n in shape)}{dtype}>"
+    return f"tensor<{''.join('?x' if n in _NUMBERS else f'{n}x' for n in shape)}{dtype}>"
 
 
 def sized(shape: tuple[int, ...], dtype: str) -> str:
-    """The type as a dispatch writes it, with the number of steps."""
-    return tensor(shape, dtype) + ("{%steps}" if ANY in shape else "")
+    """The type as a dispatch writes it, with the numbers of steps and rows."""
+    numbers = ", ".join(_NUMBERS[n] for n in shape if n in _NUMBERS)
+    return tensor(shape, dtype) + (f"{{{numbers}}}" if numbers else "")
+
+
+def _size(name: str, value: str, kind: str, axis: int) -> list[str]:
+    """Lines that name the size of an axis."""
+    at = f"{name}_axis"
+    return [f"{at} = arith.constant {axis} : index", f"{name} = tensor.dim {value}, {at} : {kind}"]
 
 
 class Wrapper:
@@ -48,30 +58,49 @@ class Wrapper:
         ]
         self.fixed = list(dict.fromkeys([*direct, *weights]))
         self.carries = [b.index for b in kernel.inits]
-        arguments = []
+        arguments: list[tuple[str, str]] = []
         for source, value in self.fixed:
             name_ = self.fresh()
             dtype = value.dtype if source != "codes" else kernel.narrow[value].dtype
-            arguments.append((name_, tensor(value.shape, dtype)))
-            self.names[source, value] = self._stored(name_, value.shape, dtype)
+            arguments.append((name_, tensor(self._sizes(value), dtype)))
+            stored = self._stored(name_, self._sizes(value), dtype)
+            self.names[source, value] = self._rows_first(stored, value, dtype, 0)
         for kind, values, steps in (
             ("init", [cell.carry[n] for n in self.carries], None),
             ("x", cell.xs, cell.length),
         ):
             for value in values:
                 name_ = self.fresh()
-                shape = value.shape if steps is None else (steps, *value.shape)
+                shape = self._sizes(value) if steps is None else (steps, *self._sizes(value))
                 arguments.append((name_, tensor(shape, value.dtype)))
-                self.names[kind, value] = self._stored(name_, shape, value.dtype)
+                stored = self._stored(name_, shape, value.dtype)
+                stacked = len(shape) - len(value.shape)
+                self.names[kind, value] = self._rows_first(stored, value, value.dtype, stacked)
         self.order: list[tuple[str, int]] = []
+        known = self._count_rows(arguments) if cell.rows else []
         if cell.any_length:
-            self._count_steps(arguments[len(self.fixed) + len(self.carries)])
+            known += _size("%steps", *arguments[len(self.fixed) + len(self.carries)], 0)
+        self.lines[:0] = [f"  {line}" for line in known]
         self.text = self._text(arguments)
 
-    def _count_steps(self, x: tuple[str, str]) -> None:
-        name, kind = x
-        self.lines.insert(0, "  %axis = arith.constant 0 : index")
-        self.lines.insert(1, f"  %steps = tensor.dim {name}, %axis : {kind}")
+    def _sizes(self, value: Value) -> Shape:
+        """The shape of `value` outside of the kernel."""
+        rows = self.executable.kernel.cell.rows
+        return tuple(ANY_ROWS if rows and n == rows else n for n in value.shape)
+
+    def _count_rows(self, arguments: list[tuple[str, str]]) -> list[str]:
+        """Lines that find the number of rows, and into how many workgroups they are split."""
+        kernel = self.executable.kernel
+        values = [v for _, v in self.fixed] + [kernel.cell.carry[n] for n in self.carries]
+        values += kernel.cell.xs
+        stacked = len(self.fixed) + len(self.carries)
+        for number, (value, argument) in enumerate(zip(values, arguments, strict=True)):
+            if value in kernel.stages.batch and kernel.any_rows is not None:
+                axis = kernel.stages.batch[value] + (number >= stacked)
+                blocks = kernel.any_rows
+                split = count_rows(blocks.block, blocks.most_blocks, kernel.machine.cores)
+                return [*_size("%batch", *argument, axis), *split]
+        raise Refused("recurrent_iree.cell", "no argument of the kernel has its rows")
 
     def fresh(self) -> str:
         self.counter += 1
@@ -95,7 +124,7 @@ class Wrapper:
         source = storage_dtype(dtype)
         if source == dtype:
             return name
-        if dtype != "i1" or ANY in shape:
+        if dtype != "i1" or any(n in _NUMBERS for n in shape):
             kind = "bitcast_convert" if dtype != "i1" else "convert"
             types = f"({tensor(shape, source)}) -> {tensor(shape, dtype)}"
             return self._op(f"stablehlo.{kind} {name} : {types}")
@@ -115,18 +144,18 @@ class Wrapper:
             counters = tensor((executable.team.length,), "i32")
             operands.append(self._op(f"flow.tensor.splat {zero} : {counters}"))
             kinds.append(counters)
-        if executable.kernel.cell.any_length:
-            operands.append("%steps")
-            kinds.append("index")
+        operands += executable.numbers
+        kinds += ["index"] * len(executable.numbers)
         outs = [sized(self._shape(b), b.storage) for b in executable.writes]
         if not executable.on_stack:
-            outs.append(tensor((executable.scratch_bytes,), "i8"))
+            outs.append(self._own_memory())
         if executable.team:
             outs.append(operands[len(executable.reads)])
+        run = executable.symbol + ("[%groups]" if executable.kernel.cell.rows else "")
         result = self.fresh()
         count = f":{len(outs)}" if len(outs) > 1 else ""
         self.lines.append(
-            f"  {result}{count} = flow.dispatch {executable.symbol}({', '.join(operands)}) : "
+            f"  {result}{count} = flow.dispatch {run}({', '.join(operands)}) : "
             f"({', '.join(kinds)}) -> ({', '.join(outs)})"
         )
         back = []
@@ -134,9 +163,9 @@ class Wrapper:
             back.extend(self._results(binding, f"{result}#{number}" if count else result))
         cell = executable.kernel.cell
         shapes = [
-            (cell.carry[n].shape, cell.carry[n].dtype)
+            (self._sizes(cell.carry[n]), cell.carry[n].dtype)
             if role == "last"
-            else ((cell.length, *cell.ys[n].shape), cell.ys[n].dtype)
+            else ((cell.length, *self._sizes(cell.ys[n])), cell.ys[n].dtype)
             for role, n in self.order
         ]
         types = ", ".join(tensor(*s) for s in shapes)
@@ -147,10 +176,36 @@ class Wrapper:
             f"  return {', '.join(back)} : {types}\n}}\n"
         )
 
+    def _own_memory(self) -> str:
+        """The type of the memory of all workgroups."""
+        if not self.executable.kernel.cell.rows:
+            return tensor((self.executable.scratch_bytes,), "i8")
+        each = self._op(f"arith.constant {self.executable.kernel.own_bytes()} : index")
+        return f"tensor<?xi8>{{{self._op(f'arith.muli %groups, {each} : index')}}}"
+
     def _full_shape(self, buffer: Buffer) -> tuple[int, ...]:
         stacked = buffer.role in ("x", "y")
-        length = self.executable.kernel.cell.length
-        return (length, *buffer.value.shape) if stacked else buffer.value.shape
+        length, sizes = self.executable.kernel.cell.length, self._sizes(buffer.value)
+        sizes = tuple(sizes[a] for a in self._order_of_rows(buffer.value))
+        return (length, *sizes) if stacked else sizes
+
+    def _order_of_rows(self, value: Value) -> tuple[int, ...]:
+        """The axes of `value` in memory: rows whose number is not known are the first."""
+        axes, sizes = range(len(value.shape)), self._sizes(value)
+        return (*(a for a in axes if sizes[a] == ANY_ROWS), *(a for a in axes if sizes[a] >= 0))
+
+    def _rows_first(self, name: str, value: Value, dtype: str, stacked: int) -> str:
+        """`name` in the order of memory; `stacked` is 1 if it has an axis of time, too."""
+        order = (*range(stacked), *(a + stacked for a in self._order_of_rows(value)))
+        sizes = (*[self.executable.kernel.cell.length] * stacked, *self._sizes(value))
+        return self._transpose(name, sizes, order, storage_dtype(dtype))
+
+    def _as_outside(self, name: str, part: Buffer) -> str:
+        """A result in the order of its axes outside of the kernel."""
+        order, stacked = self._order_of_rows(part.value), int(part.role == "y")
+        back = tuple(order.index(a) + stacked for a in range(len(order)))
+        kind = storage_dtype(part.value.dtype)
+        return self._transpose(name, self._full_shape(part), (*range(stacked), *back), kind)
 
     def _shape(self, binding: Binding) -> tuple[int, ...]:
         joined = len(binding.parts) > 1
@@ -181,6 +236,9 @@ class Wrapper:
                 window = [(part.start, part.start + size)]
                 piece = self._slice(name, (part.length,), window, part.storage)
                 piece = self._reshape(piece, (size,), shape, part.storage)
+            piece = self._as_outside(piece, part)
+            stacked = int(part.role == "y")
+            shape = (*shape[:stacked], *self._sizes(part.value))
             made.append((part, self._restored(piece, shape, part.value.dtype)))
         self.order.extend((part.role, part.index) for part, _ in made)
         return [piece for _, piece in made]

@@ -38,6 +38,7 @@ from ._recurrence import (
     find_other_loops as find_other_loops,
     find_recurrences as find_recurrences,
     functions,
+    rename_templates as rename_templates,
     walk as walk,
 )
 from ._safety import check_loops as check_loops
@@ -129,6 +130,12 @@ def plan_module(
     spliced: dict[str, str] = {}
     for index, recurrence in enumerate(find_recurrences(module)):
         decision = _fuse(module, recurrence, target, driver, options, index, spliced)
+        if isinstance(decision, str) and recurrence.any_rows:
+            raise UnsupportedError(
+                f"the recurrence {recurrence.symbol!r} has no kernel for {target!r}: {decision}. "
+                "A loop over a number of rows that is not known needs one, because IREE 3.13 "
+                'computes wrong numbers without. Name the sizes, for example "batch=1|8"'
+            )
         if isinstance(decision, str) and recurrence.any_length:
             raise NotForAnyLength(decision)
         if isinstance(decision, str):

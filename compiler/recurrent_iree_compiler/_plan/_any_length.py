@@ -1,4 +1,4 @@
-"""Functions that run any number of steps: what the planner needs to know of them."""
+"""Functions that run any number of steps or rows: what the planner needs to know of them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class NotForAnyLength(Exception):
 
 
 def bodies_of_any_length(module: Module) -> set[str]:
-    """Functions that only say what a recurrence of any length does; its kernel replaces them."""
+    """Functions that only say what a recurrence of any size does; its kernel replaces them."""
     found = find_recurrences(module)
     by_symbol = functions(module)
     roots = [name for name, op in by_symbol.items() if _is_public(op)]
-    bodies = {r.symbol for r in found if r.any_length}
+    bodies = {r.symbol for r in found if r.any_length or r.any_rows}
     if not bodies:
         return set()
     return _reached(bodies, by_symbol, set()) - _reached(roots, by_symbol, bodies)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ class Recurrence:
         symbol: the function that is its plain-loop decomposition.
         cell: the function of one step: ``(consts, carry, x_t) -> (carry, y_t)``.
         num_consts, num_carry, num_xs, length, reverse: as captured.
+        any_rows: whether the number of rows is known only when it runs.
     """
 
     op: Any
@@ -35,6 +36,7 @@ class Recurrence:
     num_xs: int
     length: int
     reverse: bool
+    any_rows: bool = False
 
     @property
     def any_length(self) -> bool:
@@ -66,6 +68,22 @@ def functions(module: Module) -> dict[str, Any]:
         for op in module.body.operations
         if op.operation.name == "func.func"
     }
+
+
+def rename_templates(module: Module, new_name: Callable[[str], str]) -> None:
+    """Follow a renaming of functions in the attribute that names the step for any rows.
+
+    It is a string, because portable StableHLO has no symbols there.
+    """
+    for op in walk(module.operation):
+        if "composite_attributes" not in op.attributes:
+            continue
+        given = ir.DictAttr(op.attributes["composite_attributes"])
+        if "template" in given:
+            named = {given[n].name: given[n].attr for n in range(len(given))}
+            old = ir.StringAttr(given["template"]).value
+            named["template"] = ir.StringAttr.get(new_name(old), module.context)
+            op.attributes["composite_attributes"] = ir.DictAttr.get(named, module.context)
 
 
 def find_recurrences(module: Module) -> list[Recurrence]:
@@ -117,6 +135,7 @@ def _read(op: Any, by_symbol: dict[str, Any]) -> Recurrence:
         num_xs=number("num_xs"),
         length=number("length"),
         reverse=ir.BoolAttr(attributes["reverse"]).value,
+        any_rows="template" in attributes,
     )
 
 

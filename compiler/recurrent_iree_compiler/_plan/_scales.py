@@ -79,18 +79,51 @@ def _rewrite(op: Any, side: int, narrow: Narrow, axes: _Axes) -> None:
     new = op.clone(ip=point)
     new.operation.operands[side] = codes.results[0]
     order = [axes.in_result(side, places[n]) for n in kept]
-    wide = ir.Operation.create(
-        "stablehlo.broadcast_in_dim",
-        results=[result],
-        operands=[source],
-        attributes={"broadcast_dimensions": ir.DenseI64ArrayAttr.get(order)},
-        ip=point,
-    )
+    wide = _spread(source, order, new.operation.results[0], point)
     scaled = ir.Operation.create(
         "stablehlo.multiply",
         results=[result],
-        operands=[new.operation.results[0], wide.results[0]],
+        operands=[new.operation.results[0], wide],
         ip=point,
     )
     op.results[0].replace_all_uses_with(scaled.results[0])
     op.erase()
+
+
+def _spread(source: Any, order: list[int], like: Any, point: Any) -> Any:
+    """`source` with its axes at `order` in the shape of `like`, whose sizes may be unknown."""
+    kind, name, operands = ir.RankedTensorType(like.type), "broadcast_in_dim", [source]
+    if any(kind.is_dynamic_dim(a) for a in range(kind.rank)):
+        name, operands = "dynamic_broadcast_in_dim", [source, _shape_of(like, point)]
+    return ir.Operation.create(
+        f"stablehlo.{name}",
+        results=[kind],
+        operands=operands,
+        attributes={"broadcast_dimensions": ir.DenseI64ArrayAttr.get(order)},
+        ip=point,
+    ).results[0]
+
+
+def _shape_of(value: Any, point: Any) -> Any:
+    """The sizes of `value` as a tensor."""
+    number, one = (ir.Type.parse(f"tensor<{n}i32>") for n in ("", "1x"))
+    rank = ir.RankedTensorType(value.type).rank
+    sizes = []
+    for axis in range(rank):
+        size = ir.Operation.create(
+            "stablehlo.get_dimension_size",
+            results=[number],
+            operands=[value],
+            attributes={"dimension": ir.IntegerAttr.get(ir.IntegerType.get_signless(64), axis)},
+            ip=point,
+        ).results[0]
+        sizes.append(
+            ir.Operation.create("stablehlo.reshape", results=[one], operands=[size], ip=point)
+        )
+    return ir.Operation.create(
+        "stablehlo.concatenate",
+        results=[ir.Type.parse(f"tensor<{rank}xi32>")],
+        operands=[size.results[0] for size in sizes],
+        attributes={"dimension": ir.IntegerAttr.get(ir.IntegerType.get_signless(64), 0)},
+        ip=point,
+    ).results[0]

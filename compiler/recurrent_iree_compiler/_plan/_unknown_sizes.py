@@ -36,7 +36,7 @@ def _replace(module: Module, op: Any, symbol: str, text: str) -> None:
     """Put a call of the function `text` in the place of `op`."""
     made = ir.Module.parse(f"module {{\n{text}\n}}", module.context)
     module.body.append(next(iter(made.body.operations)).operation.detach_from_parent())
-    taken = 1 if op.name == "stablehlo.dynamic_reshape" else len(op.operands)
+    taken = 1 if op.name in _WITH_SHAPE else len(op.operands)
     call = ir.Operation.create(
         "func.call",
         results=[op.results[0].type],
@@ -62,6 +62,8 @@ def _reshape(op: Any, symbol: str) -> str:
 
 def _product(op: Any, symbol: str) -> str:
     """A product of rows with a matrix, all rows in one axis."""
+    if "?" in str(op.operands[1].type) and "?" not in str(op.operands[0].type):
+        return _product_from_the_left(op, symbol)
     rows, matrix, result = op.operands[0].type, op.operands[1].type, op.results[0].type
     axes = _CONTRACTS.search(str(op.attributes["dot_dimension_numbers"]))
     plain = "batching" not in str(op.attributes["dot_dimension_numbers"])
@@ -87,6 +89,32 @@ def _product(op: Any, symbol: str) -> str:
     return _function(symbol, f"%x: {rows}, %w: {matrix}", str(result), shape.lines)
 
 
+def _product_from_the_left(op: Any, symbol: str) -> str:
+    """A product of a matrix with rows, all rows in one axis."""
+    matrix, rows, result = op.operands[0].type, op.operands[1].type, op.results[0].type
+    axes = _CONTRACTS.search(str(op.attributes["dot_dimension_numbers"]))
+    plain = "batching" not in str(op.attributes["dot_dimension_numbers"])
+    kinds = [ir.RankedTensorType(t) for t in (rows, matrix)]
+    last = kinds[0].rank - 1
+    if not plain or axes is None or int(axes[2]) != last or kinds[0].is_dynamic_dim(last):
+        return ""
+    if kinds[0].rank < 3 or kinds[1].rank != 2:
+        return ""
+    shape = _Sizes(rows)
+    depth, width = kinds[0].shape[last], kinds[1].shape[1 - int(axes[1])]
+    flat = f"tensor<?x{depth}x{kinds[0].element_type}>"
+    wide = f"tensor<{width}x?x{ir.RankedTensorType(result).element_type}>"
+    shape.lines.append(f"%depth = arith.constant {depth} : index")
+    shape.lines.append(f"%rows = arith.divui {shape.total}, %depth : index")
+    shape.lines.append(f"%flat = {shape.reshape('%x', rows, shape.given, flat, ['%rows'])}")
+    shape.lines.append(
+        f"%p = stablehlo.dot_general %w, %flat, contracting_dims = [{axes[1]}] x [1] : "
+        f"({matrix}, {flat}) -> {wide}"
+    )
+    shape.lines.append(f"%y = {shape.reshape('%p', wide, ['%rows'], result, shape.given)}")
+    return _function(symbol, f"%w: {matrix}, %x: {rows}", str(result), shape.lines)
+
+
 def _transpose(op: Any, symbol: str) -> str:
     """A transpose that only moves axes of size one: no element moves."""
     source, target = op.operands[0].type, op.results[0].type
@@ -100,7 +128,42 @@ def _transpose(op: Any, symbol: str) -> str:
     return _function(symbol, f"%x: {source}", str(target), shape.lines)
 
 
+def _broadcast(op: Any, symbol: str) -> str:
+    """A broadcast of an array with unknown sizes, which are those of the result.
+
+    IREE 3.13 fuses two of them into one, and then no longer knows which axes are repeated.
+    """
+    source, target = (ir.RankedTensorType(v.type) for v in (op.operands[0], op.results[0]))
+    axes = list(ir.DenseI64ArrayAttr(op.attributes["broadcast_dimensions"]))
+    unknown = {b: a for a, b in enumerate(axes) if source.is_dynamic_dim(a)}
+    wanted = [b for b in range(target.rank) if target.is_dynamic_dim(b)]
+    if not unknown or wanted != sorted(unknown) or "ui" in str(source.element_type):
+        return ""
+    shape = _Sizes(source)
+    kept = [a for a in range(source.rank) if source.is_dynamic_dim(a) or source.shape[a] != 1]
+    sizes = ("?x" if source.is_dynamic_dim(a) else f"{source.shape[a]}x" for a in kept)
+    flat = f"tensor<{''.join(sizes)}{source.element_type}>"
+    given = ", ".join(f"%size{unknown[b]}" for b in wanted)
+    places = ", ".join(f"d{n}" for n in range(target.rank))
+    read = ", ".join(f"d{axes[a]}" for a in kept)
+    loops = ", ".join(['"parallel"'] * target.rank)
+    element = source.element_type
+    shape.lines += [
+        f"%flat = {shape.reshape('%x', source, shape.given, flat, shape.given)}",
+        f"%room = tensor.empty({given}) : {target}",
+        f"%y = linalg.generic {{indexing_maps = [affine_map<({places}) -> ({read})>, "
+        f"affine_map<({places}) -> ({places})>], iterator_types = [{loops}]}} "
+        f"ins(%flat : {flat}) outs(%room : {target}) {{",
+        f"^bb0(%a: {element}, %b: {element}):",
+        f"linalg.yield %a : {element}",
+        f"}} -> {target}",
+    ]
+    return _function(symbol, f"%x: {source}", str(target), shape.lines)
+
+
+_WITH_SHAPE = frozenset({"stablehlo.dynamic_reshape", "stablehlo.dynamic_broadcast_in_dim"})
 _RULES: dict[str, Callable[[Any, str], str]] = {
+    "stablehlo.dynamic_broadcast_in_dim": _broadcast,
     "stablehlo.dynamic_reshape": _reshape,
     "stablehlo.dot_general": _product,
     "stablehlo.transpose": _transpose,

@@ -108,9 +108,19 @@ def test_a_program_that_fixes_its_length_does_not_stream() -> None:
     assert "cannot be traced for other lengths" in lowered.streaming
 
 
-def test_a_dynamic_batch_in_a_loop_is_refused() -> None:
+def test_a_dynamic_batch_in_a_loop_has_a_step_for_any_rows() -> None:
+    lowered = capture(elman, (spec("batch=?", "time=4", D),), {})
+    (function,) = entry(lowered, "sequence").functions
+    assert function.dims == {"time": 4}
+    assert "rows = 1000003" in function.text and "tensor<1000003x4xf32>" in function.text
+
+
+def test_a_program_that_looks_at_its_batch_is_refused() -> None:
+    def program(x: Any) -> Any:
+        return elman(x) / x.shape[0]
+
     with pytest.raises(UnsupportedError, match='"batch=\\?" in a program with a loop'):
-        capture(elman, (spec("batch=?", "time=4", D),), {})
+        capture(program, (spec("batch=?", "time=4", D),), {})
 
 
 def test_a_dynamic_batch_without_a_loop_is_one_function() -> None:
