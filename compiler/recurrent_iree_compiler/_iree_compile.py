@@ -20,6 +20,7 @@ from ._process import Limits, run_limited
 from ._targets import Target
 from ._tools import compiler_version, find_tool
 
+_REPRODUCERS = 20
 COMMON_FLAGS = (
     "--iree-input-type=stablehlo",
     "--iree-input-demote-f64-to-f32=false",
@@ -102,8 +103,22 @@ def _run(
     raise compiler_error(target.name, done.code, done.errors, context)
 
 
+def _forget_old(newest: Path) -> None:
+    """Remove all but the newest reproducers beside `newest`; other processes may do the same."""
+    ages: list[tuple[int, Path]] = []
+    for path in newest.parent.iterdir():
+        with contextlib.suppress(OSError):
+            ages.append((path.stat().st_mtime_ns, path))
+    for _, path in sorted(ages, reverse=True)[_REPRODUCERS:]:
+        if path != newest:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _keep(folder: Path, text: str, binary: str, flags: tuple[str, ...], errors: str) -> str:
-    """Save what is needed to see the failure again; returns a sentence that says where it is."""
+    """Save what is needed to see the failure again; returns a sentence that says where it is.
+
+    Only the newest failures are kept.
+    """
     command = shlex.join([binary, "module.mlir", *flags, "-o", "module.vmfb"])
     with contextlib.suppress(OSError):
         shutil.rmtree(folder, ignore_errors=True)
@@ -111,5 +126,6 @@ def _keep(folder: Path, text: str, binary: str, flags: tuple[str, ...], errors: 
         (folder / "module.mlir").write_text(text)
         (folder / "command.txt").write_text(command + "\n")
         (folder / "stderr.txt").write_text(errors)
+        _forget_old(folder)
         return f"  command: {command}\n  reproducer: {folder}"
     return f"  command: {command}"

@@ -111,6 +111,18 @@ def test_the_reproducer_is_kept_on_failure_only(fake_compiler, tmp_path):
     assert not (other / "failed").exists()
 
 
+def test_only_the_newest_reproducers_are_kept(fake_compiler, tmp_path):
+    old = tmp_path / "cache" / "failed"
+    for number in range(30):
+        (old / f"{number:02}").mkdir(parents=True)
+        os.utime(old / f"{number:02}", (number, number))
+    with pytest.raises(CompileError, match="reproducer: "):
+        run(fake_compiler("exit 3"), tmp_path)
+    left = sorted(path.name for path in old.iterdir())
+    assert len(left) == 20
+    assert {f"{number:02}" for number in range(11, 30)} < set(left)
+
+
 def test_the_memory_limit_holds(tmp_path):
     program = programs.rnn_program()
     options = BuildOptions(cache_dir=tmp_path / "cache", memory_limit=64 << 20)
