@@ -248,6 +248,14 @@ def _gradient_entry(
             "float32. Compile the gradients into an artifact of their own"
         )
     unbound = [name for name, sizes in program.dims.items() if sizes is None]
+    if unbound == [TIME]:
+        raise UnsupportedError(
+            'compile: entry="gradients" with "time=?"; the backward pass starts at the last step '
+            "and reads what every step before it has kept, so it cannot run in pieces as the "
+            "sequence does, and no function of any length is made of it. Name the lengths in the "
+            'spec, for example "time=16|32"; shorter sequences may be padded, with zeros as the '
+            "cotangents of the padding"
+        )
     if unbound:
         raise UnsupportedError(
             f'compile: entry="gradients" with "{unbound[0]}=?"; the backward pass needs every '
