@@ -177,7 +177,7 @@ def _metadata(lowered: Lowered, given: Mapping[str, str]) -> dict[str, str]:
 
 def _source(function: LoweredFunction) -> FunctionSource:
     xla = {"cpu,cuda,tpu": function.xla} if function.xla else {}
-    return FunctionSource(function.portable, xla)
+    return FunctionSource(function.portable, xla, function.text)
 
 
 def _entry(lowered: Lowered, entry: LoweredEntry) -> Entry:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from recurrent_iree_runtime import (
     ArgumentError,
@@ -20,7 +21,7 @@ from ._artifact import Artifact
 from ._iree_compile import compile_module
 from ._link import link, module_text
 from ._options import BuildOptions, Event, Progress, Stage
-from ._package import package
+from ._package import Constant, constant_of, package
 from ._plan import NotForAnyLength, plan_module, plan_schedule, plan_tiling
 from ._process import Limits
 from ._program import Program
@@ -214,10 +215,15 @@ class _Build:
             f"golden calls: {reason}"
         )
 
+    @cached_property
+    def constant(self) -> Constant:
+        return constant_of(self.program)
+
     def members(self, jobs: list[_Job]) -> dict[str, bytes]:
         modules = {job.target.name: job.module for job in jobs}
         return package(
             self.program,
+            self.constant,
             [j.target for j in jobs],
             modules,
             [job.report for job in jobs],

@@ -32,8 +32,9 @@ def cache_key(text: str, flags: Sequence[str], version: str) -> str:
 class Cache:
     """Bytes by key in a folder that several processes may use at once.
 
-    An entry appears whole or not at all, and its hash is checked whenever it is read. A cache that
-    cannot be written is no error: the work is simply done again.
+    An entry appears whole or not at all, and its hash is checked whenever it is read; so nothing
+    needs to be flushed to disk. A cache that cannot be written is no error: the work is simply done
+    again.
     """
 
     def __init__(self, folder: Path, limit: int, kind: str = "modules-1") -> None:
@@ -48,11 +49,11 @@ class Cache:
         """The bytes under `key`; `None` if there are none, or if they are damaged."""
         path = self.path(key)
         try:
-            data = path.read_bytes()
+            with path.open("rb", buffering=0) as file:
+                header, payload = file.read(_HEADER), file.readall()
         except OSError:
             return None
-        payload = data[_HEADER:]
-        if data[:_HEADER] != _header(payload):
+        if header != _header(payload):
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
@@ -65,7 +66,7 @@ class Cache:
         path = self.path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, iter([_header(payload), payload]))
+            write_atomic(path, iter([_header(payload), payload]), durable=False)
         except OSError:
             return
         self._evict(path)

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from recurrent_iree_runtime import ArtifactError, container_bytes, read_container
+from recurrent_iree_runtime import ArtifactError, Container, container_bytes
 
 from ._artifact import Artifact
 from ._cache import Cache
@@ -43,7 +43,7 @@ class KeptArtifacts:
         if data is None:
             return None
         try:
-            container = read_container(data)
+            container = Container(memoryview(data), "the artifact in the cache")
         except ArtifactError:
             return None
         return Artifact({name: bytes(container.member(name)) for name in container.names}, {})

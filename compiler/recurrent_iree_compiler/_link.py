@@ -64,7 +64,8 @@ def module_text(module: Module) -> str:
 def _read(program: Program, function: Function, context: Any) -> Module:
     """The source of one function, its symbols renamed and all of them private."""
     symbol = function.symbol
-    text = stablehlo_text(program.functions[symbol].stablehlo, symbol)
+    given = program.functions[symbol]
+    text = given.text or stablehlo_text(given.stablehlo, symbol)
     try:
         source = ir.Module.parse(text, context)
     except ir.MLIRError as error:

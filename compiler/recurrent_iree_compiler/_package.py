@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from recurrent_iree_runtime import (
     Golden,
     Manifest,
+    Member,
     Module,
     UnsupportedError,
     Weight,
+    digest,
     dtype_name,
     pack,
     write_safetensors,
@@ -24,8 +26,33 @@ from ._targets import Target
 from ._tools import compiler_version
 
 
+@dataclass(frozen=True)
+class Constant:
+    """What an artifact of a program holds for any targets: its members, hashed once."""
+
+    members: Mapping[str, bytes]
+    hashes: Mapping[str, Member]
+    goldens: tuple[Golden, ...]
+
+
+def constant_of(program: Program) -> Constant:
+    """The sources, weights and golden calls of `program` as members."""
+    members = {
+        f"program/{symbol}.stablehlo": bytes(source.stablehlo)
+        for symbol, source in program.functions.items()
+    }
+    if program.weights:
+        members["weights.safetensors"] = write_safetensors(program.weights)
+    goldens, tensors = _goldens(program)
+    if goldens:
+        members["golden.safetensors"] = write_safetensors(tensors)
+    hashes = {name: Member(digest(data), len(data)) for name, data in members.items()}
+    return Constant(members, hashes, goldens)
+
+
 def package(
     program: Program,
+    constant: Constant,
     targets: Sequence[Target],
     modules: Mapping[str, bytes],
     report: Report,
@@ -33,10 +60,11 @@ def package(
 ) -> dict[str, bytes]:
     """All members of the artifact, the manifest included.
 
-    `modules` holds the compiled bytes by target name, for every target but those of XLA, and
-    `lacks` the functions that a target is without. The same arguments always give the same bytes.
+    `constant` is that of the program, `modules` holds the compiled bytes by target name, for every
+    target but those of XLA, and `lacks` the functions that a target is without. The same arguments
+    always give the same bytes.
     """
-    members: dict[str, bytes] = {}
+    members: dict[str, bytes] = dict(constant.members)
     described = [
         replace(
             _module(program, target, modules, members, lacks[target.name]),
@@ -44,13 +72,6 @@ def package(
         )
         for target in targets
     ]
-    for symbol, source in program.functions.items():
-        members[f"program/{symbol}.stablehlo"] = bytes(source.stablehlo)
-    if program.weights:
-        members["weights.safetensors"] = write_safetensors(program.weights)
-    goldens, tensors = _goldens(program)
-    if goldens:
-        members["golden.safetensors"] = write_safetensors(tensors)
     members["report.json"] = report_json(program.captured, report)
     manifest = Manifest(
         name=program.name,
@@ -60,11 +81,11 @@ def package(
         states=program.states,
         weights=tuple(Weight(k, w.shape, dtype_name(w.dtype)) for k, w in program.weights.items()),
         modules=tuple(described),
-        goldens=goldens,
+        goldens=constant.goldens,
         versions={**program.versions, "iree": compiler_version()},
         metadata=dict(program.metadata),
     )
-    return pack(manifest, members)
+    return pack(manifest, members, constant.hashes)
 
 
 def _module(

@@ -22,10 +22,12 @@ class FunctionSource:
     Attributes:
         stablehlo: StableHLO portable bytecode, or MLIR text.
         xla: jax.export blobs by the platforms they are for, such as ``"cpu,cuda,tpu"``.
+        text: what `stablehlo` holds as MLIR text, if it is at hand: reading bytecode takes time.
     """
 
     stablehlo: bytes
     xla: Mapping[str, bytes] = field(default_factory=dict)
+    text: str = ""
 
 
 @dataclass(frozen=True)

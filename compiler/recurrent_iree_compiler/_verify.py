@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from recurrent_iree_runtime import Manifest, Module, pack, write_container
+from recurrent_iree_runtime import Manifest, Module, container_bytes, pack
 
 from ._process import Limits, run_limited
 from ._report import Verification
@@ -36,7 +36,7 @@ def verify_target(members: Mapping[str, bytes], target: Target, limits: Limits) 
         return Verification("not run", f"the runtime has no driver {target.driver!r} yet")
     with tempfile.TemporaryDirectory(prefix="recurrent-iree-") as folder:
         path = Path(folder) / "one.riree"
-        write_container(path, _only(members, manifest, module))
+        path.write_bytes(container_bytes(_only(members, manifest, module)))
         device = target.name if ":" in target.name and target.driver == "xla" else target.driver
         device = _DEVICES.get(device, device)
         result = _run(path, device, limits)
@@ -51,7 +51,7 @@ def _only(members: Mapping[str, bytes], manifest: Manifest, module: Module) -> d
     kept = {module.member, *module.functions_xla.values()} - {None}
     kept |= {"weights.safetensors", "golden.safetensors", "report.json"}
     rest = {name: data for name, data in members.items() if name in kept}
-    return pack(replace(manifest, modules=(module,)), rest)
+    return pack(replace(manifest, modules=(module,)), rest, manifest.members)
 
 
 def _run(path: Path, device: str, limits: Limits) -> Verification:

@@ -69,6 +69,7 @@ from ._manifest import (
     StateSlot as StateSlot,
     Tree as Tree,
     Weight as Weight,
+    digest as digest,
 )
 from ._model import Model as Model
 from ._safetensors import (

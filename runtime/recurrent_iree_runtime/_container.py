@@ -140,8 +140,12 @@ def _changed(source: str, why: str) -> NoReturn:
     )
 
 
-def pack(manifest: Manifest, members: Mapping[str, bytes]) -> dict[str, bytes]:
+def pack(
+    manifest: Manifest, members: Mapping[str, bytes], known: Mapping[str, Member] | None = None
+) -> dict[str, bytes]:
     """All members of an artifact: the given ones, and a manifest that lists their hashes.
+
+    `known` holds the hashes that the caller has computed of some of the very same bytes.
 
     >>> from recurrent_iree_runtime import Manifest
     >>> m = Manifest(name="empty", default_entry="main", dims=(), entries=())
@@ -151,7 +155,11 @@ def pack(manifest: Manifest, members: Mapping[str, bytes]) -> dict[str, bytes]:
     for name in members:
         if name in layout.FIRST:
             raise ArgumentError(f"{name!r} is made by pack() and sign(), it cannot be given")
-    table = {name: Member(digest(data), len(data)) for name, data in members.items()}
+    known = known or {}
+    table = {
+        name: known[name] if name in known else Member(digest(data), len(data))
+        for name, data in members.items()
+    }
     text = replace(manifest, members=table).to_json()
     if len(text) > LARGEST_MANIFEST:
         raise ArgumentError(f"the manifest has {len(text)} bytes; at most {LARGEST_MANIFEST} fit")
@@ -187,8 +195,10 @@ def write_container(path: FilePath, members: Mapping[str, bytes]) -> None:
     write_atomic(path, _chunks(members))
 
 
-def write_atomic(path: FilePath, chunks: Iterator[bytes]) -> None:
+def write_atomic(path: FilePath, chunks: Iterator[bytes], *, durable: bool = True) -> None:
     """Write chunks to a temporary file beside `path`, flush it to disk, and rename it.
+
+    What is not `durable` is not flushed: after a power cut the file may be there without its bytes.
 
     Raises `StorageError` (disk full, no permission, no such folder); nothing is left behind.
     """
@@ -201,8 +211,9 @@ def write_atomic(path: FilePath, chunks: Iterator[bytes]) -> None:
         with os.fdopen(handle, "wb") as file:
             for chunk in chunks:
                 file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except BaseException as error:
@@ -213,7 +224,8 @@ def write_atomic(path: FilePath, chunks: Iterator[bytes]) -> None:
             reason = error.strerror or str(error)
             raise StorageError(error.errno, f"{target} could not be written: {reason}") from error
         raise
-    _sync_folder(target.parent)
+    if durable:
+        _sync_folder(target.parent)
 
 
 def _umask() -> int:
