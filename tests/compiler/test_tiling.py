@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 import recurrent_iree as ri
 import recurrent_iree_runtime as rt
@@ -44,6 +45,16 @@ def test_other_contracted_axes_and_called_functions_are_seen():
         return jnp.einsum("tbk,nk->tbn", a, b)
 
     assert chosen(lambda a, b: jax.jit(inner)(a, b) + 1, (10, 32, 256), (1024, 256)).packed
+
+
+@pytest.mark.parametrize(("width", "packed"), [(512, True), (24, False)])
+def test_rows_of_an_unknown_number_are_packed_for_smaller_factors(width, packed):
+    (rows,) = export.symbolic_shape("rows")
+    specs = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((rows, 128), (128, width))]
+    text = export.export(jax.jit(lambda a, b: a @ b))(*specs).mlir_module()
+    made = choose_tiling(ir.Module.parse(text, ir.Context()), MACHINE, (), None)
+    assert made.packed == packed
+    assert ("unknown sizes" in made.reason) == packed
 
 
 def test_a_batch_of_products_is_left_alone():

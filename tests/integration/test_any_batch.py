@@ -61,7 +61,7 @@ def _close(made: Any, expected: list[np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(data=st.data(), batch=st.sampled_from(ROWS) | st.integers(0, MOST))
 def test_any_rows_and_steps_are_those_of_the_largest(name: str, data: Any, batch: int) -> None:
     _, model, x, whole = _made(name)

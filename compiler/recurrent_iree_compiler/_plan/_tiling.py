@@ -16,6 +16,7 @@ from ._recurrence import functions, walk
 
 FLAGS = ("--iree-opt-data-tiling",)
 _FEWEST_ROWS = 8  # below, a product reads its weight once or twice, and packing gains nothing
+_WORTH_PACKING = 40 << 10  # bytes of a factor of a product of unknown sizes
 _ANY_ROWS = "64"  # a guess at a number of steps that is not known
 _BYTES = {"f64": 8, "f32": 4, "i32": 4, "f16": 2, "bf16": 2, "i8": 1}
 _TENSOR = re.compile(r"tensor<((?:\d+x)*)(\w+)>")
@@ -48,7 +49,8 @@ def choose_tiling(
     IREE packs both operands of a product into tiles. For weights that is done once, when the module
     is loaded; for the other operand at each call. That pays where the weight is large, so that
     reading it in rows misses the cache, and is read for many rows. Inside of a loop the operand
-    that changes would be packed at every step.
+    that changes would be packed at every step. Products of unknown sizes are cut into small tiles
+    without packing, and take almost twice the time.
 
     Args:
         module: after the recurrences have their form.
@@ -62,7 +64,11 @@ def choose_tiling(
     if loops:
         return Tiling(False, f"{loops} recurrences run as loops, which would pack at every step")
     limit = machine.l2 // 2
-    largest = max((_larger_factor(op) for op in _products(module)), default=0)
+    products = _products(module)
+    largest = max((_larger_factor(op) for op in products), default=0)
+    unknown = max((_larger_factor(op) for op in products if _is_unknown(op)), default=0)
+    if unknown >= _WORTH_PACKING:
+        return Tiling(True, "a product has unknown sizes, and IREE is slow at these in rows")
     if largest < limit:
         return Tiling(False, f"no product has a factor as large as half a cache ({limit} B)")
     return Tiling(True, f"a product has a factor of {largest} B, more than half a cache")
@@ -90,6 +96,10 @@ def _products(module: Module) -> list[Any]:
 def _is_private(function: Any) -> bool:
     attributes = function.attributes
     return "sym_visibility" in attributes and "private" in str(attributes["sym_visibility"])
+
+
+def _is_unknown(op: Any) -> bool:
+    return any("?" in str(v.type) for v in op.operands)
 
 
 def _larger_factor(op: Any) -> int:
