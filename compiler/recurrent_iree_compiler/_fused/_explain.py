@@ -127,7 +127,7 @@ def explain(kernel: Kernel, executable: Executable) -> KernelPlan:
         outside=len(kernel.cell.outside),
         memory="on the stack" if executable.on_stack else "in a transient buffer",
         stored=_stored(kernel, executable),
-        sharing=kernel.sharing.text if kernel.workgroups == 1 else "",
+        sharing=kernel.sharing.text if kernel.workgroups == 1 or kernel.any_rows else "",
         early_exit=_early_exit(kernel),
     )
 

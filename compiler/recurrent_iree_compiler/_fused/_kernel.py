@@ -20,7 +20,7 @@ from ._nests import Nests, Point
 from ._packing import Pack, Packer
 from ._products import Products
 from ._reductions import Reduction
-from ._share import Sharing, choose_sharing, measure, obstacle
+from ._share import Sharing, Steps, choose_sharing, measure, obstacle
 from ._stages import Loop, Root, Stages
 from ._team import Team
 from ._tiles import Tile, choose_tile, workgroup_rows
@@ -149,14 +149,15 @@ class Kernel:
         return sum(aligned(b) for b in self.own)
 
     def _share(self, forced: int | None) -> Sharing:
-        why = obstacle(self.workgroups, self.idle is not None, self.machine)
+        why = obstacle(self.workgroups, self.any_rows is not None, self.machine)
         loops = [] if why else self.stages.loops
         work = [measure(self.stages, x, self.loop_tile(x), self.machine) for x in loops]
-        return choose_sharing(self.cell.length, work, self.machine, why, forced)
+        steps = Steps(self.cell.length, tuple(work), self.idle is not None)
+        return choose_sharing(steps, self.machine, why, forced)
 
     def _emit(self) -> None:
         if self.sharing.parts > 1:
-            self.team = emit_together(self)
+            self.team = emit_together(self, self.idle)
         elif self.any_rows is not None:
             self.any_rows.emit(self._emit_rows)
         else:

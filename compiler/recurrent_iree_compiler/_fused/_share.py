@@ -76,14 +76,51 @@ class Sharing:
         return f"each step is shared by {self.parts} workgroups: {self.reason}"
 
 
-def choose_sharing(
-    steps: int, work: Sequence[Work], machine: Machine, obstacle: str, forced: int | None
-) -> Sharing:
+@dataclass(frozen=True)
+class Steps:
+    """What a recurrence does.
+
+    Attributes:
+        count: of steps; `ANY` if it is not known.
+        work: the loops of a step, in order.
+        may_stop: steps may be left out, which takes a meeting to find out.
+    """
+
+    count: int
+    work: tuple[Work, ...]
+    may_stop: bool = False
+
+    def alone(self) -> float:
+        """Nanoseconds of a step on one core."""
+        return sum(w.ns for w in self.work)
+
+    def meetings(self, phases: tuple[Phase, ...]) -> int:
+        """In a step."""
+        return len(phases) + self.may_stop
+
+    def together(self, phases: tuple[Phase, ...]) -> float:
+        """Nanoseconds of a step that is shared."""
+        known = {id(w.loop): w for w in self.work}
+        total = MEETING * self.meetings(phases)
+        for phase in phases:
+            for loop, cut in zip(phase.loops, phase.cut, strict=True):
+                total += known[id(loop)].shared(phase.parts if cut else 1)
+        return total
+
+    def figures(self, phases: tuple[Phase, ...]) -> str:
+        """What sharing does, for the plan."""
+        parts, count = sum(sum(phase.cut) for phase in phases), self.meetings(phases)
+        return (
+            f"{parts} of {len(self.work)} stages in parts, {count} meeting{'s' * (count > 1)} in "
+            f"a step; about {_us(self.together(phases))} instead of {_us(self.alone())}"
+        )
+
+
+def choose_sharing(steps: Steps, machine: Machine, obstacle: str, forced: int | None) -> Sharing:
     """The number of workgroups for a recurrence, by the time that its steps would take.
 
     Args:
-        steps: of the recurrence; `ANY` if they are not known.
-        work: the loops of a step, in order.
+        steps: what it does.
         machine: what is known of the CPU.
         obstacle: what stands in the way of sharing, if anything does.
         forced: the choice of the caller; ``None`` leaves it to the cost model.
@@ -91,36 +128,34 @@ def choose_sharing(
     if obstacle:
         return Sharing(1, (), obstacle)
     if forced is not None:
-        phases = _all_cut(work, forced)
+        phases = _all_cut(steps.work, forced)
         if forced == 1 or all(phase.parts == 1 for phase in phases):
             why = "chosen by the caller" if forced == 1 else "no stage of the step has two parts"
             return Sharing(1, (), why)
-        return Sharing(forced, phases, f"chosen by the caller; {_figures(work, phases)}")
-    alone = sum(w.ns for w in work)
+        return Sharing(forced, phases, f"chosen by the caller; {steps.figures(phases)}")
+    alone = steps.alone()
     plans = [
-        _fastest(work, n)
+        _fastest(steps, n)
         for n in _PARTS
         if n == 2 or (n <= machine.cores and alone >= n * _SMALLEST_PART)
     ]
-    best = min(plans, key=lambda phases: _time(work, phases))
-    together = _time(work, best)
-    count = _ANY_STEPS if steps == ANY else steps
+    best = min(plans, key=steps.together)
+    together = steps.together(best)
+    count = _ANY_STEPS if steps.count == ANY else steps.count
     if alone < together * _WORTH:
         return Sharing(1, (), f"a step of {_us(alone)} is too short to meet in it")
     if count * (alone - together) < WAKING:
         return Sharing(1, (), f"{count} steps of {_us(alone)} are too short to wake other threads")
-    return Sharing(max(phase.parts for phase in best), best, _figures(work, best))
+    return Sharing(max(phase.parts for phase in best), best, steps.figures(best))
 
 
-def obstacle(workgroups: int, may_stop: bool, machine: Machine) -> str:
+def obstacle(workgroups: int, any_rows: bool, machine: Machine) -> str:
     """Why a recurrence cannot be shared, or nothing."""
+    if any_rows:
+        return "the number of rows is not known, and they are split over workgroups"
     if workgroups > 1:
         return f"its rows are split over {workgroups} already"
-    if machine.cores < 2:
-        return "the target has one core"
-    if may_stop:
-        return "its steps may be left out, which one workgroup decides"
-    return ""
+    return "the target has one core" if machine.cores < 2 else ""
 
 
 def measure(stages: Stages, loop: Loop, tile: Tile, machine: Machine) -> Work:
@@ -159,8 +194,9 @@ def _all_cut(work: Sequence[Work], parts: int) -> tuple[Phase, ...]:
     return _phases(work, parts, [any(w.units > 1 for w in level) for level in _levels(work)])
 
 
-def _fastest(work: Sequence[Work], parts: int) -> tuple[Phase, ...]:
+def _fastest(steps: Steps, parts: int) -> tuple[Phase, ...]:
     """Cut what pays for its meeting: levels whose neighbours stay whole pay for two."""
+    work = steps.work
     levels = _levels(work)
     saved = [sum(w.ns - w.shared(parts) for w in level) for level in levels]
     cut = [each > MEETING for each in saved]
@@ -168,7 +204,7 @@ def _fastest(work: Sequence[Work], parts: int) -> tuple[Phase, ...]:
     for number in sorted(range(len(levels)), key=saved.__getitem__):
         without = [c and n != number for n, c in enumerate(cut)]
         fewer = _phases(work, parts, without)
-        if _time(work, fewer) < _time(work, best):
+        if steps.together(fewer) < steps.together(best):
             best, cut = fewer, without
     return best
 
@@ -186,26 +222,6 @@ def _phases(work: Sequence[Work], parts: int, cut: Sequence[bool]) -> tuple[Phas
         else:
             phases.append(Phase(loops, (False,) * len(loops), 1))
     return tuple(phases)
-
-
-def _time(work: Sequence[Work], phases: tuple[Phase, ...]) -> float:
-    """Nanoseconds of a step."""
-    known = {id(w.loop): w for w in work}
-    total = MEETING * len(phases)
-    for phase in phases:
-        for loop, cut in zip(phase.loops, phase.cut, strict=True):
-            total += known[id(loop)].shared(phase.parts if cut else 1)
-    return total
-
-
-def _figures(work: Sequence[Work], phases: tuple[Phase, ...]) -> str:
-    alone, together = sum(w.ns for w in work), _time(work, phases)
-    parts = sum(sum(phase.cut) for phase in phases)
-    meetings = f"{len(phases)} meeting" + ("s" if len(phases) > 1 else "")
-    return (
-        f"{parts} of {len(work)} stages in parts, {meetings} in a step; "
-        f"about {_us(together)} instead of {_us(alone)}"
-    )
 
 
 def _us(ns: float) -> str:

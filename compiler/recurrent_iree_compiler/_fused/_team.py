@@ -30,12 +30,15 @@ _MEMORY = "team"
 
 
 class Team:
-    """Emits how workgroups claim the `parts` of `places`."""
+    """Emits how workgroups claim the `parts` of `places`, and lines of notes between them."""
 
-    def __init__(self, writer: Writer, parts: int, places: int, architecture: str) -> None:
+    def __init__(
+        self, writer: Writer, parts: int, places: int, notes: int, architecture: str
+    ) -> None:
         self.w = writer
         self.parts = parts
-        self.length = (1 + places * (1 + parts)) * _APART
+        self.notes = (1 + places * (1 + parts)) * _APART
+        self.length = self.notes + notes * _APART
         self.architecture = architecture
         self.type = f"memref<{self.length}xi32>"
 
@@ -49,6 +52,19 @@ class Team:
         done = self._read(self._done(place))
         steps = self.w.op(f"arith.divui {done}, {self._i32(parts)} : i32")
         return self.w.op(f"arith.index_cast {steps} : i32 to index")
+
+    def look(self, line: str, number: int) -> str:
+        """A number of a line of notes."""
+        return self._read(self._note(line, number))
+
+    def note(self, line: str, number: int, value: str) -> None:
+        """Write a number of a line of notes."""
+        self._rmw(self._note(line, number), value, "assign")
+
+    def _note(self, line: str, number: int) -> str:
+        w = self.w
+        at = w.op(f"arith.muli {line}, {w.index(_APART)} : index")
+        return w.op(f"arith.addi {at}, {w.index(self.notes + number)} : index")
 
     def meet(self, place: int, parts: int, step: str, body: Callable[[str], None]) -> None:
         """All parts of `place` for `step` (an i32): `body` computes the part that it is given.
@@ -130,16 +146,15 @@ class Team:
 
     def _add(self, slot: str) -> str:
         """One more; gives the count before. What was stored before is seen by who sees the sum."""
-        return self._rmw(slot, 1)
+        return self._rmw(slot, self._i32(1))
 
     def _read(self, slot: str) -> str:
         """The count; what is read afterwards is as new as it."""
-        return self._rmw(slot, 0)
+        return self._rmw(slot, self._i32(0))
 
-    def _rmw(self, slot: str, value: int) -> str:
+    def _rmw(self, slot: str, value: str, kind: str = "addi") -> str:
         name, kinds = self.w.fresh(), f"(i32, {self.type}) -> i32"
-        add = self._i32(value)
-        self.w.line(f"{name} = memref.atomic_rmw addi {add}, %{_MEMORY}[{slot}] : {kinds}")
+        self.w.line(f"{name} = memref.atomic_rmw {kind} {value}, %{_MEMORY}[{slot}] : {kinds}")
         return name
 
     def _swap(self, slot: str, step: str) -> str:

@@ -65,13 +65,13 @@ def places(kernel: Kernel) -> None:
 def _step_or_copy(kernel: Kernel, idle: Idle) -> None:
     w = kernel.w
     places(kernel)
-    flag = _all_rows(kernel, idle)
+    flag = all_rows(kernel, idle)
     w.line(f"%enough = arith.cmpi uge, %idle, {w.index(idle.after)} : index")
     w.line(f"%skip = arith.andi {flag}, %enough : i1")
     w.line("%after = scf.if %skip -> (index) {")
     with w.scope():
         for buffer in kernel.ys:
-            _repeat(kernel, buffer)
+            repeat(kernel, buffer)
         w.line("scf.yield %now : index")
     w.line("} else {")
     with w.scope():
@@ -84,7 +84,7 @@ def _step_or_copy(kernel: Kernel, idle: Idle) -> None:
     w.line("scf.yield %after, %in_a_row : index, index")
 
 
-def _all_rows(kernel: Kernel, idle: Idle) -> str:
+def all_rows(kernel: Kernel, idle: Idle) -> str:
     """Whether the flag has the value of an idle step, for all rows of the workgroup."""
     w, stages = kernel.w, kernel.stages
     space = stages.lane_shape(idle.flag)
@@ -115,7 +115,7 @@ def _all_rows(kernel: Kernel, idle: Idle) -> str:
     return kernel.any_rows.carried(start, "i1", block) if kernel.any_rows and own else block(start)
 
 
-def _repeat(kernel: Kernel, buffer: Buffer) -> None:
+def repeat(kernel: Kernel, buffer: Buffer) -> None:
     """Write the output of the step before once more."""
     value, stages = buffer.value, kernel.stages
     batch, space = stages.batch.get(value), stages.lane_shape(value)
