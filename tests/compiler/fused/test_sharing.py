@@ -4,11 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiler.fused import cells, running
 from compiler.fused.random_cells import random_cell
 from compiler.fused.test_finished import EARLY
+from jax import lax
 
 import recurrent_iree as ri
 import recurrent_iree_runtime as rt
@@ -104,16 +106,34 @@ def test_steps_are_left_out_together():
             np.testing.assert_array_equal(a, b)
 
 
+def blinking(make, batch, units):
+    """Blocks of steps that run and that are left out in turn."""
+
+    def run(x, u, h):
+        def step(h, inputs):
+            x, t = inputs
+            stays = (t // 5) % 3 == 1
+            new = jnp.where(stays, h, jnp.tanh(x + h @ u))
+            return new, new
+
+        return lax.scan(step, h, (x, jnp.arange(300)))
+
+    return run, [make(300, batch, units), make(units, units), make(batch, units)]
+
+
 @pytest.fixture(scope="module")
 def shared_lstm(tmp_path_factory):
     """Files of a module in four parts, and of its arguments and results."""
     folder = tmp_path_factory.mktemp("sharing")
-    function, arguments = together([(cells.lstm, 1, 96, 4), (cells.layer_norm_lstm, 1, 48, 4)])
+    chosen = [(cells.lstm, 1, 96, 4), (cells.layer_norm_lstm, 1, 48, 4), (blinking, 1, 256, 4)]
+    function, arguments = together(chosen)
     alone = running.compiled(running.fuse(function, arguments, FOUR, 1)[0])(*arguments)
     named = {f"a{n}": a for n, a in enumerate(arguments)}
     named |= {f"r{n}": r for n, r in enumerate(alone)}
     np.savez(folder / "arrays.npz", **named)
-    (folder / "module.vmfb").write_bytes(running.vmfb(kernels(function, arguments, 4)[0]))
+    module, made = kernels(function, arguments, 4)
+    assert [k.idle is not None for k in made] == [False, False, True]
+    (folder / "module.vmfb").write_bytes(running.vmfb(module))
     return [str(folder / "module.vmfb"), str(folder / "arrays.npz")]
 
 
