@@ -134,7 +134,7 @@ def compile(
         lowered = capture(captured, **choices)
         made = _compiler_program(lowered, metadata or {})
         artifact = build(made, list(targets), options=options, progress=progress)
-        known.keep(artifact, lowered.time_loops, lowered.streaming)
+        known.keep(artifact, lowered)
     return artifact
 
 

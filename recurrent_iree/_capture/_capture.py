@@ -24,7 +24,7 @@ from ._entries import (
     stream_entries,
 )
 from ._golden import GoldenCase, golden_cases, gradient_cases
-from ._gradients import GRADIENTS, gradient_program
+from ._gradients import GRADIENTS, Backward, gradient_program
 from ._layer import describe_layer
 from ._lower import Piece, chunk_piece, init_piece, lower_piece, sequence_piece
 from ._program import Program
@@ -54,6 +54,7 @@ class Lowered:
         loops: what was found of each loop of the first function, as JSON.
         layer: what the runtime needs to know of the layer that this is, as JSON; else ``None``.
         time_loops: positions of the loops that carry the state of a stream.
+        backward: what the entry ``gradients`` was made of, if there is one.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Lowered:
     loops: list[dict[str, Any]]
     layer: dict[str, Any] | None = None
     time_loops: tuple[int, ...] = ()
+    backward: Backward | None = None
 
     def text(self, symbol: str | None = None) -> str:
         """The StableHLO of one function (of the first one if `symbol` is not given)."""
@@ -125,8 +127,9 @@ def capture(
         states, streams = stream_entries(program, streaming, pieces)
         entries.extend(streams)
     back: list[Piece] = []
+    backward = None
     if GRADIENTS in wanted:
-        gradients, back, cases = _gradient_entry(program, whole, kind)
+        gradients, back, cases, backward = _gradient_entry(program, whole, kind)
         entries.append(gradients)
         goldens.extend(cases)
     stored = store(kind, [piece.trace for piece in [*whole, *pieces, *back]], program.weights)
@@ -157,6 +160,7 @@ def capture(
         loops=[describe_scan(eqn) for eqn in [*whole, *pieces, *back][0].trace.scans],
         layer=describe_layer(program, streaming) if default in wanted else None,
         time_loops=streaming.loops,
+        backward=backward,
     )
 
 
@@ -241,7 +245,7 @@ def _stream_pieces(program: Program, streaming: Streaming, lengths: tuple[int, .
 
 def _gradient_entry(
     program: Program, whole: list[Piece], kind: str
-) -> tuple[LoweredEntry, list[Piece], list[GoldenCase]]:
+) -> tuple[LoweredEntry, list[Piece], list[GoldenCase], Backward]:
     if kind != "f32":
         raise UnsupportedError(
             f'compile: entry="gradients" with weights={kind!r}; gradients are for weights in '
@@ -274,4 +278,5 @@ def _gradient_entry(
         outputs=outputs(trace, output_shapes(made, back, vary_time=False)),
         output_tree=tree_json(trace.result),
     )
-    return entry, back, gradient_cases(made, GRADIENTS)
+    backward = Backward(made, pieces[0].dims, shapes)
+    return entry, back, gradient_cases(made, GRADIENTS), backward

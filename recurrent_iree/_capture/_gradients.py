@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -33,6 +34,15 @@ class Gradients(NamedTuple):
     inputs: tuple[Any, ...]
     keywords: dict[str, Any]
     weights: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Backward:
+    """The program of the entry ``gradients``, and what it was made with."""
+
+    program: Program
+    dims: dict[str, int]
+    shapes: list[tuple[int | str, ...]]
 
 
 def gradient_program(

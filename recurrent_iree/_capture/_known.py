@@ -7,16 +7,20 @@ noted, and later the traces for the same sizes must be equal to find the artifac
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 from recurrent_iree_compiler import Artifact, BuildOptions, Event, KeptArtifacts, Progress
 
 from ._fingerprint import NoFingerprint, fingerprint_of, trace_fingerprint
+from ._gradients import gradient_program
 from ._layer import describe_layer
 from ._program import Program
 from ._streaming import Streaming
+
+if TYPE_CHECKING:
+    from ._capture import Lowered
 
 
 class Known:
@@ -50,12 +54,20 @@ class Known:
                 progress(Event(target, "done", "verified", number, len(artifact.targets)))
         return artifact
 
-    def keep(self, artifact: Artifact, loops: Sequence[int], reason: str) -> None:
+    def keep(self, artifact: Artifact, lowered: Lowered) -> None:
         """Keep what was built of the program, now that it is traced."""
-        sizes = [dict(key) for key in self._program.traces]
-        if not self._start or any(not isinstance(n, int) for s in sizes for n in s.values()):
+        sizes = _sizes(self._program)
+        back = lowered.backward
+        back_sizes = _sizes(back.program) if back is not None else []
+        if not self._start or sizes is None or back_sizes is None:
             return
-        note = {"sizes": sizes, "loops": list(loops), "reason": reason}
+        note: dict[str, Any] = {
+            "sizes": sizes,
+            "loops": list(lowered.time_loops),
+            "reason": lowered.streaming,
+        }
+        if back is not None:
+            note["backward"] = [back.dims, back.shapes, back_sizes]
         key = self._key(note)
         if key and self._kept.keep(key, artifact):
             self._kept.write_note(self._start, note)
@@ -64,8 +76,8 @@ class Known:
         program = self._program
         layer = type(program.layer)
         stateful = getattr(program.layer, "state_variables", None)
-        if stateful or choices.get("entry") is not None:
-            return None  # traced in other ways, too, such as by rules of derivatives
+        if stateful:
+            return None
         try:
             return fingerprint_of(
                 dict(choices),
@@ -78,11 +90,27 @@ class Known:
         except NoFingerprint:
             return None
 
+    def _backward(self, dims: Any, shapes: Any, sizes: Any) -> list[str]:
+        """Fingerprints of the backward pass, which rules of derivatives decide, too."""
+        try:
+            made = gradient_program(self._program, dims, [tuple(shape) for shape in shapes])
+        except Exception as error:  # whatever the user's rules raise
+            raise NoFingerprint(str(error)) from error
+        return [trace_fingerprint(made, each) for each in sizes]
+
     def _key(self, note: Mapping[str, Any]) -> str | None:
         program = self._program
         try:
             traces = [trace_fingerprint(program, sizes) for sizes in note["sizes"]]
+            if "backward" in note:
+                traces += self._backward(*note["backward"])
             layer = describe_layer(program, Streaming(tuple(note["loops"]), note["reason"]))
             return fingerprint_of(self._start, traces, layer)
         except NoFingerprint:
             return None
+
+
+def _sizes(program: Program) -> list[dict[str, int]] | None:
+    """What `program` was traced for; ``None`` if a size was a symbol."""
+    sizes = [dict(key) for key in program.traces]
+    return None if any(not isinstance(n, int) for s in sizes for n in s.values()) else sizes

@@ -107,6 +107,16 @@ def test_a_layer_of_another_configuration_is_built(build: Build) -> None:
         assert not build.found
 
 
+def test_gradients_are_found(build: Build) -> None:
+    entry = ["sequence", "gradients"]
+    first = build(decay(), entry=entry)
+    assert "verified" in build.stages
+    assert build(decay(), entry=entry).to_bytes() == first.to_bytes()
+    assert build.found
+    build(decay(0.25), entry=entry)
+    assert not build.found
+
+
 def test_gradients_by_another_rule_are_built(build: Build) -> None:
     def doubled(times: float) -> Any:
         @jax.custom_vjp
