@@ -21,8 +21,9 @@ from ._reductions import units_of_reduction
 from ._stages import Loop, Stages
 from ._tiles import Tile
 
-# Nanoseconds: a meeting, waking another thread, one vector of weights, of a function, of the rest.
-MEETING, WAKING = 250.0, 20_000.0
+# Nanoseconds: a meeting, what must be gained to wake a pool of threads; one vector of weights, of a
+# function, of the rest.
+MEETING, WAKING = 250.0, 100_000.0
 _WEIGHTS, _FUNCTION, _SIMPLE = 1.0, 8.0, 0.5
 _SMALLEST_PART = 2 * MEETING
 _WORTH = 1.25
