@@ -127,9 +127,15 @@ def explain(kernel: Kernel, executable: Executable) -> KernelPlan:
         outside=len(kernel.cell.outside),
         memory="on the stack" if executable.on_stack else "in a transient buffer",
         stored=_stored(kernel, executable),
-        sharing=kernel.sharing.text if kernel.workgroups == 1 or kernel.any_rows else "",
+        sharing=_sharing(kernel),
         early_exit=_early_exit(kernel),
     )
+
+
+def _sharing(kernel: Kernel) -> str:
+    if kernel.any_rows:
+        return f"steps are not shared: {kernel.sharing.reason}"
+    return kernel.sharing.text if kernel.workgroups == 1 else ""
 
 
 def _early_exit(kernel: Kernel) -> str:

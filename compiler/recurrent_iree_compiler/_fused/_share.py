@@ -153,7 +153,7 @@ def choose_sharing(steps: Steps, machine: Machine, obstacle: str, forced: int | 
 def obstacle(workgroups: int, any_rows: bool, machine: Machine) -> str:
     """Why a recurrence cannot be shared, or nothing."""
     if any_rows:
-        return "the number of rows is not known, and they are split over workgroups"
+        return "the number of rows is not known, and may be enough for all cores"
     if workgroups > 1:
         return f"its rows are split over {workgroups} already"
     return "the target has one core" if machine.cores < 2 else ""
