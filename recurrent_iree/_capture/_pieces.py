@@ -2,7 +2,8 @@
 
 The products of the inputs for all steps go through memory if they are larger than the caches: they
 are written whole before the loop reads them. In pieces each is read while it is still in a cache,
-and only one piece is in memory.
+and only one piece is in memory. Where there are enough rows, the kernels of CPUs take such products
+into the loop, and it stays whole.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ import math
 from typing import Any
 
 import numpy as np
+from jax.extend.core import JaxprEqn
 
-from ._split import Split, variables
+from ._split import PLAIN, Split, variables
 
 LARGE = 4 << 20
 PIECE = 5 << 18
 MOST = 10
+ROWS = 8
+MATRIX = 4 << 20
 
 
 def number_of_pieces(split: Split, length: Any) -> int:
     """1, or a few, so that a piece of what is hoisted is about `PIECE` bytes."""
-    if not isinstance(length, int) or length < 2:
+    if not isinstance(length, int) or length < 2 or _stays_in_kernels(split.before):
         return 1
     made = {v for eqn in split.before for v in eqn.outvars}
     read = variables(a for eqn in (*split.loop, *split.after) for a in eqn.invars)
@@ -29,6 +33,22 @@ def number_of_pieces(split: Split, length: Any) -> int:
     if length * step < LARGE:
         return 1
     return max(1, min(MOST, length * step // PIECE, length // 4))
+
+
+def _stays_in_kernels(equations: list[JaxprEqn]) -> bool:
+    """Whether kernels compute `equations` themselves: products of many rows with a matrix."""
+    products = [eqn for eqn in equations if eqn.primitive.name == "dot_general"]
+    plain = all(eqn.primitive.name in PLAIN for eqn in equations)
+    small = all(_bytes(eqn.invars[1].aval) <= MATRIX for eqn in products)
+    return plain and small and all(_rows(eqn) >= ROWS for eqn in products)
+
+
+def _rows(eqn: JaxprEqn) -> int:
+    (contracted, _), (batch, _) = eqn.params["dimension_numbers"]
+    if batch:
+        return 0
+    shape = eqn.invars[0].aval.shape  # pyright: ignore
+    return math.prod(n for axis, n in enumerate(shape) if axis not in contracted)
 
 
 def _bytes(aval: Any) -> int:

@@ -42,7 +42,7 @@ MOVEMENTS = frozenset(
 INVARIANT, STEP, CARRIED = 0, 1, 2
 
 # What surely fits into the kernel of a single step, where there are no steps to share a product.
-_PLAIN = MOVEMENTS | {
+PLAIN = MOVEMENTS | {
     *("add", "div", "dot_general", "exp", "logistic", "max", "min", "mul", "neg", "select_n"),
     *("sub", "tanh"),
 }
@@ -70,7 +70,7 @@ def split_body(body: Jaxpr, num_consts: int, num_carry: int, length: Any) -> Spl
 
     after = _sunk(equations, level, carry_out)
     before = _hoisted(equations, level, step_out)
-    if length == 1 and all(equations[i].primitive.name in _PLAIN for i in before | after):
+    if length == 1 and all(equations[i].primitive.name in PLAIN for i in before | after):
         before, after = set(), set()
     once = {
         i

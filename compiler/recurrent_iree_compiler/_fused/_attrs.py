@@ -105,6 +105,12 @@ _READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
 }
 
 
+def made_by(value: Any) -> Any:
+    """The operation of MLIR that makes `value`, or ``None`` for an argument."""
+    owner = value.owner
+    return None if isinstance(owner, ir.Block) else owner.operation if owner else None
+
+
 def read_attributes(op: Any, kind: str) -> dict[str, Any]:
     """The attributes of `op` that matter to fusing."""
     reader = _READERS.get(kind)

@@ -164,8 +164,10 @@ def _reduce(op: Op) -> Triples:
 
 
 def _dot(op: Op) -> Triples:
-    lhs, rhs = op.operands
+    lhs, rhs, *starts = op.operands
     at = op.attrs
+    for value in starts:
+        yield from _same_size(op, value)
     for target, (a, b) in enumerate(zip(at["lhs_batch"], at["rhs_batch"], strict=True)):
         yield lhs, a, target
         yield rhs, b, target

@@ -24,6 +24,8 @@ class Buffer:
         sizes: numbers that the caller gives, ``%steps`` and ``%batch``: the memref holds that many
             times `each` elements.
         own_rows: rows are those of this workgroup, `row_step` elements apart.
+        time_step: elements from one step to the next, where steps are stacked.
+        batch_first: the steps of a row are stacked, not the rows of a step.
     """
 
     value: Value
@@ -39,6 +41,8 @@ class Buffer:
     start: int = 0
     sizes: tuple[str, ...] = ()
     each: int = 0
+    time_step: int = 0
+    batch_first: bool = False
 
     @property
     def storage(self) -> str:
@@ -63,13 +67,23 @@ class Buffer:
         return total
 
 
-def outside(value: Value, role: str, index: int, batch: int | None, steps: int = 1) -> Buffer:
+def outside(
+    value: Value,
+    role: str,
+    index: int,
+    batch: int | None,
+    steps: int = 1,
+    batch_first: bool = False,
+) -> Buffer:
     """A tensor of the caller, with all rows, and all steps if it is stacked."""
     stride = row_major(value.shape)[batch] if batch is not None else 0
+    each = stride if batch_first else value.size
+    stride *= steps if batch_first else 1
     length = value.size * max(steps, 1)
     buffer = Buffer(value, role, index, length, value.shape, batch, False, stride)
     if steps == ANY:
         buffer.sizes, buffer.each = ("%steps",), value.size
+    buffer.time_step, buffer.batch_first = each, batch_first
     return buffer
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ._buffers import Buffer
 from ._casts import narrow, widen
+from ._chain import start_of
 from ._elementwise import ELEMENTWISE, Lanes, emit
 from ._index import ZERO, Affine
 from ._ir import Op, Value, row_major
@@ -107,6 +108,9 @@ class Evaluator:
 
     def _product(self, op: Op, index: Index) -> Names:
         if self.wanted is not None:
+            start = start_of(op)
+            if start is not None:
+                self.get(start, index)
             self.wanted[op, index] = None
             is_vector = any(i.lane for i in index)
             kind = compute_dtype(op.result.dtype)

@@ -7,13 +7,16 @@ from typing import Any
 
 from recurrent_iree_compiler._mlir import Module, ir
 
+from ._absorb import absorb_products
 from ._any_rows import check_rows
 from ._batch import find_batch
+from ._chain import FEWEST_ROWS, chain_products
 from ._executable import Executable
 from ._explain import KernelPlan, explain
 from ._invariant import hoist
 from ._ir import Cell, Op, Refused, Value
 from ._kernel import Kernel
+from ._layout import batch_first, output_type, replace_output
 from ._machine import Machine
 from ._narrow import Narrow, build, narrow_weights
 from ._parse import parse_recurrence
@@ -81,13 +84,18 @@ def try_fuse(
     with module.context, ir.Location.unknown(module.context):
         try:
             cell = parse_recurrence(module, composite)
+            if not cell.rows and find_batch(cell):
+                absorb_products(cell, composite, machine)
             hoist(cell)
             vector_products_to_sums(cell)
             push_slices(cell)
+            narrow = narrow_weights(composite, cell)
+            if not cell.rows and _rows(find_batch(cell)) >= FEWEST_ROWS:
+                chain_products(cell, [v for v, n in narrow.items() if n.varies is not None])
             batch = find_batch(cell)
             check_rows(cell, batch)
+            batch_first(cell, batch, composite)
             stages = Stages(cell, batch)
-            narrow = narrow_weights(composite, cell)
             executable = _executable(cell, stages, machine, name, narrow, share)
         except Refused as refused:
             return Refusal(refused.op, refused.reason)
@@ -95,6 +103,10 @@ def try_fuse(
         wrapper = Wrapper(executable, f"{name}.call")
         plan = explain(kernel, executable)
         return FusedKernel(name, executable.text, wrapper.text, plan, cell, wrapper)
+
+
+def _rows(batch: dict[Value, int]) -> int:
+    return next((value.shape[axis] for value, axis in batch.items()), 1)
 
 
 def _executable(
@@ -141,11 +153,21 @@ def splice(
         results = _call(composite, kernel, values, spliced[content])
         count = len(kernel.cell.carry)
         made = {n if role == "last" else count + n: value for (role, n), value in results}
-        for number, old in enumerate(list(composite.results)):
+        for number in range(len(composite.results)):
             same = number not in made
             new = composite.operands[_position(kernel.cell, number)] if same else made[number]
-            old.replace_all_uses_with(new)
+            replace_output(composite, kernel.cell, number, new)
+        block = composite.block
         composite.erase()
+        _erase_unused(block)
+
+
+def _erase_unused(block: Any) -> None:
+    """Erase what nothing reads any more, so that nobody counts it."""
+    for op in reversed([o.operation for o in block.operations]):
+        unused = op.results and not any(list(r.uses) for r in op.results)
+        if unused and op.name.startswith("stablehlo.") and op.name != "stablehlo.custom_call":
+            op.erase()
 
 
 def _position(cell: Cell, carry: int) -> int:
@@ -154,7 +176,7 @@ def _position(cell: Cell, carry: int) -> int:
 
 def _outside_values(composite: Any, cell: Cell) -> dict[Value, Any]:
     """The MLIR values of what the cell reads from outside; clones before `composite` make them."""
-    values = dict(zip(cell.arguments, composite.operands, strict=True))
+    values = cell.given(composite)
     for op in cell.outside:
         clone = _clone(op, composite, [values[v] for v in op.operands])
         values.update(zip(op.results, clone.results, strict=True))
@@ -199,7 +221,8 @@ def _call(
         _apart(values[v], composite) for v in (*(cell.carry[n] for n in wrapper.carries), *cell.xs)
     ]
     count = len(cell.carry)
-    types = [composite.results[n if r == "last" else count + n].type for r, n in wrapper.order]
+    numbers = [n if role == "last" else count + n for role, n in wrapper.order]
+    types = [output_type(composite, cell, number) for number in numbers]
     call = ir.Operation.create(
         "func.call",
         results=types,

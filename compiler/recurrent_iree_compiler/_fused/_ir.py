@@ -65,7 +65,10 @@ class Cell:
     After `_invariant.hoist` the operations are those that change from step to step, and `consts`
     are the values that they read from outside the loop, in `outside` the operations that make them.
     A `length` of `ANY` is known only when the kernel runs. If `rows` is not 0, then an axis of that
-    size stands for one with a number of rows that is known only then.
+    size stands for one with a number of rows that is known only then. `arguments` are those of
+    the composite, in order; `extra` holds the values of MLIR behind others that it reads. Step
+    inputs in `batch_first`, and outputs by number in `ys_batch_first`, lie ``[batch, time, ...]``
+    in memory.
     """
 
     consts: list[Value]
@@ -80,6 +83,13 @@ class Cell:
     outside: list[Op] = field(default_factory=list)
     arguments: list[Value] = field(default_factory=list)
     rows: int = 0
+    extra: dict[Value, Any] = field(default_factory=dict)
+    batch_first: set[Value] = field(default_factory=set)
+    ys_batch_first: set[int] = field(default_factory=set)
+
+    def given(self, composite: Any) -> dict[Value, Any]:
+        """The values of MLIR that the arguments are, those that were added included."""
+        return {**dict(zip(self.arguments, composite.operands, strict=True)), **self.extra}
 
     @property
     def any_length(self) -> bool:

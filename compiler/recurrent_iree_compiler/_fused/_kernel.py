@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ._any_rows import AnyRows, is_whole, row_size
 from ._buffers import Binding, Buffer, index_of, inside, join, outside
+from ._chain import start_of
 from ._evaluate import Evaluator, Index, Names, NotVectorizable
 from ._finished import Idle, find_idle
 from ._index import Affine, variable
@@ -100,11 +101,18 @@ class Kernel:
             self.states.append(state)
             self.nexts.append(after)
             self.targets[cell.carry_out[n]].append(after)
-        self.xs = [outside(v, "x", n, batch(v), cell.length) for n, v in enumerate(cell.xs)]
-        self.ys = [outside(v, "y", n, batch(v), cell.length) for n, v in enumerate(cell.ys)]
+        self.xs = [
+            outside(v, "x", n, batch(v), cell.length, v in cell.batch_first)
+            for n, v in enumerate(cell.xs)
+        ]
+        self.ys = [
+            outside(v, "y", n, batch(v), cell.length, n in cell.ys_batch_first)
+            for n, v in enumerate(cell.ys)
+        ]
         for buffer in [*self.xs, *self.ys]:
             whole = is_whole(cell, buffer.value)
-            buffer.base = (variable("%place") if whole else time) * row_size(cell, buffer.value)
+            step = row_size(cell, buffer.value) if whole else buffer.time_step
+            buffer.base = (variable("%place") if whole else time) * step
         for buffer, value in zip(self.ys, cell.ys, strict=True):
             self.targets[value].append(buffer)
         self.homes.update({b.value: b for b in [*self.consts, *self.states, *self.xs]})
@@ -239,8 +247,11 @@ class Kernel:
             wanted = ev.collect(lambda: self._ask(ev, loop, [lanes]))
         except NotVectorizable:
             return 0
+        starts = {start_of(op) for op, _ in wanted}
         sizes = Counter(
-            tuple(op.operands[0].shape[a] for a in op.attrs["lhs_contract"]) for op, _ in wanted
+            tuple(op.operands[0].shape[a] for a in op.attrs["lhs_contract"])
+            for op, _ in wanted
+            if op.result not in starts
         )
         return max(sizes.values(), default=0)
 

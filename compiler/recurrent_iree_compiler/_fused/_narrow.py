@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from recurrent_iree_compiler._mlir import ir
 
+from ._attrs import made_by
 from ._ir import Cell, Op, Value
 
 STORED = ("bf16", "i8")
@@ -46,7 +47,7 @@ class Narrow:
 
 def narrow_of(value: Any) -> Narrow | None:
     """How a value of MLIR is made of one that is stored in fewer bits, or ``None``."""
-    op = _maker(value)
+    op = made_by(value)
     if op is None or str(value.type.element_type) != "f32" or len(op.results) != 1:
         return None
     kind = op.name.removeprefix("stablehlo.")
@@ -55,7 +56,7 @@ def narrow_of(value: Any) -> Narrow | None:
         return _leaf(operands[0], _element(operands[0]), tuple(value.type.shape))
     if kind == "multiply":
         for codes, scale in (operands, operands[::-1]):
-            by = _maker(scale)
+            by = made_by(scale)
             if by is not None and by.name == "stablehlo.broadcast_in_dim":
                 dims = list(ir.DenseI64ArrayAttr(by.attributes["broadcast_dimensions"]))
                 sizes = list(by.operands[0].type.shape)
@@ -68,7 +69,7 @@ def narrow_of(value: Any) -> Narrow | None:
 def narrow_weights(composite: Any, cell: Cell) -> dict[Value, Narrow]:
     """What the cell reads from outside and is stored in fewer bits."""
     found: dict[Value, Narrow] = {}
-    for value, operand in zip(cell.arguments, composite.operands, strict=True):
+    for value, operand in cell.given(composite).items():
         narrow = narrow_of(operand)
         if narrow is not None:
             found[value] = narrow
@@ -177,12 +178,6 @@ def _reshaped(
         if varies & set(group):
             found.update(made)
     return frozenset(found)
-
-
-def _maker(value: Any) -> Any:
-    """The operation that makes `value`, or ``None`` for an argument."""
-    owner = value.owner
-    return None if isinstance(owner, ir.Block) else owner.operation if owner else None
 
 
 def _element(value: Any) -> str:

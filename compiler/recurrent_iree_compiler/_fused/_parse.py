@@ -171,13 +171,14 @@ class _Reader:
             value = self.new(op.results[0])
             self.ops.append(Op("constant", (), (value,), {}, op))
             self.known[key] = (value,)
-            splat = _splat(attribute)
+            splat = splat_of(attribute)
             if splat is not None:
                 self.splats[value] = splat
         return self.known[key][0]
 
 
-def _splat(attribute: Any) -> float | int | bool | None:
+def splat_of(attribute: Any) -> float | int | bool | None:
+    """The one number of a constant whose elements are all the same, or ``None``."""
     if not isinstance(attribute, ir.DenseElementsAttr) or not attribute.is_splat:
         return None
     element = attribute.get_splat_value()

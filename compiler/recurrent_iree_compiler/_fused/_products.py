@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ._carried import carried_loop, segments, unroll
 from ._casts import convert
+from ._chain import start_of
 from ._elementwise import Lanes
 from ._evaluate import Evaluator, Index, Names
 from ._index import ZERO, Affine
@@ -53,6 +54,24 @@ class _Term:
         return tuple(position)
 
 
+def _places(ops: list[Op]) -> dict[Op, int]:
+    """When each product runs: after the one that its sum begins with.
+
+    One that nothing waits for runs with the last product that reads the same value.
+    """
+    makers, places = {op.result: op for op in ops}, {}
+
+    def place(op: Op) -> int:
+        start = start_of(op)
+        return 1 + place(makers[start]) if start in makers else 0
+
+    starts = {start_of(op) for op in ops}
+    for op in ops:
+        same = [o for o in ops if o.operands[0] is op.operands[0]]
+        places[op] = place(op) if op.result in starts else max(place(o) for o in same)
+    return places
+
+
 class Products:
     """Emits the products that a tile asks for, before the tile itself is evaluated."""
 
@@ -61,11 +80,12 @@ class Products:
         self.packer = packer
 
     def emit(self, wanted: list[tuple[Op, Index]]) -> None:
-        groups: dict[tuple[tuple[int, ...], bool], list[_Term]] = defaultdict(list)
+        groups: dict[tuple[int, tuple[int, ...], bool], list[_Term]] = defaultdict(list)
+        places = _places([op for op, _ in wanted])
         for op, index in wanted:
             term = _Term(op, index)
-            groups[term.sizes, term.has_lanes].append(term)
-        for (sizes, has_lanes), terms in groups.items():
+            groups[places[op], term.sizes, term.has_lanes].append(term)
+        for (_, sizes, has_lanes), terms in sorted(groups.items(), key=lambda item: item[0][0]):
             if has_lanes:
                 self._along_result(terms, sizes)
             else:
@@ -79,9 +99,7 @@ class Products:
         ev, w = self.ev, self.ev.w
         kinds = [compute_dtype(t.op.result.dtype) for t in terms]
         counts = [self._count(t) for t in terms]
-        zeros = [
-            w.constant(0, k, ev.lanes) for k, c in zip(kinds, counts, strict=True) for _ in range(c)
-        ]
+        starts = [s for t, c in zip(terms, counts, strict=True) for s in self._starts(t, c)]
         types = [vector(k, ev.lanes) for k, c in zip(kinds, counts, strict=True) for _ in range(c)]
         packs = self.packer.plan(ev.stages, terms, sizes)
         step = unroll(sizes[-1], _UNROLL) if sizes else 1
@@ -98,12 +116,21 @@ class Products:
                 carried.after = values
             return carried.after
 
-        results = nest(0, [], zeros)
+        results = nest(0, [], starts)
         for term, count, pack in zip(terms, counts, packs, strict=True):
             names, results = results[:count], results[count:]
             if pack is not None and pack.scale is not None:
                 names = self._scaled(term, names, pack.scale)
             w.remember((term.op.result, term.index), Names(tuple(names), True))
+
+    def _starts(self, term: _Term, count: int) -> list[str]:
+        """What the sums of `term` begin with, one for each row."""
+        start, width = start_of(term.op), self.ev.lanes if term.has_lanes else 0
+        if start is None:
+            return [self.ev.w.constant(0, compute_dtype(term.op.result.dtype), width)] * count
+        names = self.ev.get(start, term.index)
+        names = self.ev.spread(names, start.dtype) if term.has_lanes else names
+        return [names.rows[row % len(names.rows)] for row in range(count)]
 
     def _scaled(self, term: _Term, sums: list[str], scale: Packed) -> list[str]:
         """The sums of whole numbers as what they stand for."""
@@ -155,10 +182,8 @@ class Products:
     def _along_contraction(self, term: _Term) -> None:
         """One element of the result for each row: lanes along the last contracted axis."""
         w = self.ev.w
-        kind = compute_dtype(term.op.result.dtype)
-        count = self._count(term)
         width = self.packer.lanes if self._is_dense(term) else 1
-        totals = [w.constant(0, kind)] * count
+        totals = self._starts(term, self._count(term))
         parts = segments(term.sizes[-1], width) if term.sizes else segments(1, 1)
         for part in parts:
             totals = self._dot_segment(term, part.start, part.tiles, part.lanes, totals)
@@ -168,7 +193,7 @@ class Products:
         if not term.sizes:
             return False
         strides = []
-        for value, key in zip(term.op.operands, ("lhs_contract", "rhs_contract"), strict=True):
+        for value, key in zip(term.op.operands, ("lhs_contract", "rhs_contract"), strict=False):
             home = self.ev.homes[value]
             strides.append(home.strides[term.op.attrs[key][-1]])
         return strides == [1, 1]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ._any_rows import is_whole
+from ._chain import start_of
 from ._elementwise import ELEMENTWISE, EXPENSIVE, check
 from ._ir import Cell, Op, Refused, Value, row_major
 from ._shapes import reshape_groups
@@ -173,7 +174,8 @@ class Stages:
         return op.operands if op else ()
 
     def _edge(self, op: Op, operand: Value, same: bool, direct: bool) -> tuple[bool, bool]:
-        fits = op.kind in ELEMENTWISE and operand.shape == op.result.shape
+        fits = op.kind in ELEMENTWISE or operand is start_of(op)
+        fits = fits and operand.shape == op.result.shape
         straight = fits or (
             (op.kind == "slice" and op.attrs["strides"][-1] == 1)
             or (op.kind in ("reshape", "broadcast_in_dim") and self._same_lanes(op, operand))

@@ -119,9 +119,9 @@ def repeat(kernel: Kernel, buffer: Buffer) -> None:
     """Write the output of the step before once more."""
     value, stages = buffer.value, kernel.stages
     batch, space = stages.batch.get(value), stages.lane_shape(value)
-    size, unit = row_size(kernel.cell, buffer.value), Affine(1)
+    size, unit = buffer.time_step, Affine(1)
     if is_whole(kernel.cell, buffer.value):
-        unit = variable("%batch")
+        size, unit = row_size(kernel.cell, buffer.value), variable("%batch")
     back = unit * (size if kernel.cell.reverse else -size)
 
     def body(ev: Evaluator, points: list[list[Affine]]) -> None:

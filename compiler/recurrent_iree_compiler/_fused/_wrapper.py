@@ -39,6 +39,11 @@ def _size(name: str, value: str, kind: str, axis: int) -> list[str]:
     return [f"{at} = arith.constant {axis} : index", f"{name} = tensor.dim {value}, {at} : {kind}"]
 
 
+def all_steps(shape: Shape, steps: int, batch_first: bool) -> Shape:
+    """The shape of all steps of a value."""
+    return (shape[0], steps, *shape[1:]) if batch_first else (steps, *shape)
+
+
 class Wrapper:
     """The text of the function and the values that it takes."""
 
@@ -71,7 +76,9 @@ class Wrapper:
         ):
             for value in values:
                 name_ = self.fresh()
-                shape = self._sizes(value) if steps is None else (steps, *self._sizes(value))
+                shape = self._sizes(value)
+                if steps is not None:
+                    shape = all_steps(shape, steps, value in cell.batch_first)
                 arguments.append((name_, tensor(shape, value.dtype)))
                 stored = self._stored(name_, shape, value.dtype)
                 stacked = len(shape) - len(value.shape)
@@ -165,7 +172,10 @@ class Wrapper:
         shapes = [
             (self._sizes(cell.carry[n]), cell.carry[n].dtype)
             if role == "last"
-            else ((cell.length, *self._sizes(cell.ys[n])), cell.ys[n].dtype)
+            else (
+                all_steps(self._sizes(cell.ys[n]), cell.length, n in cell.ys_batch_first),
+                cell.ys[n].dtype,
+            )
             for role, n in self.order
         ]
         types = ", ".join(tensor(*s) for s in shapes)
@@ -184,10 +194,11 @@ class Wrapper:
         return f"tensor<?xi8>{{{self._op(f'arith.muli %groups, {each} : index')}}}"
 
     def _full_shape(self, buffer: Buffer) -> tuple[int, ...]:
-        stacked = buffer.role in ("x", "y")
-        length, sizes = self.executable.kernel.cell.length, self._sizes(buffer.value)
+        sizes = self._sizes(buffer.value)
         sizes = tuple(sizes[a] for a in self._order_of_rows(buffer.value))
-        return (length, *sizes) if stacked else sizes
+        if buffer.role not in ("x", "y"):
+            return sizes
+        return all_steps(sizes, self.executable.kernel.cell.length, buffer.batch_first)
 
     def _order_of_rows(self, value: Value) -> tuple[int, ...]:
         """The axes of `value` in memory: rows whose number is not known are the first."""

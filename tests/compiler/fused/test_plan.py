@@ -21,14 +21,15 @@ def plan_of(cell, batch, units, machine=AVX512):
     return kernel.plan
 
 
-def test_an_lstm_is_one_loop_with_four_products():
+def test_an_lstm_is_one_loop_with_four_sums_of_products():
     plan = plan_of(cells.lstm, 32, 128)
     (stage,) = plan.stages
     assert (plan.steps, plan.workgroups, plan.workgroup_rows) == (cells.STEPS, 2, 16)
     assert (stage.kind, stage.space, stage.per_row) == ("map", (128,), True)
     assert (stage.lanes, stage.rows) == (16, 4)
-    assert stage.operations["dot_general"] == 4
-    assert stage.packed_bytes == 4 * 128 * 128 * 4
+    assert stage.operations["dot_general"] == 8
+    assert stage.reason.startswith("4 sums x 4 rows")
+    assert stage.packed_bytes == 2 * 4 * 128 * 128 * 4
 
 
 def test_a_reset_gate_before_the_product_makes_two_stages():
