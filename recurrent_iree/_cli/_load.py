@@ -90,7 +90,7 @@ def parse_spec(text: str) -> Spec:
     match = _DTYPE.fullmatch(text.strip())
     if match is None:
         raise ArgumentError(
-            f"--spec {text!r} cannot be read; write dims between commas, and a dtype after a colon "
+            f'--spec {text!r} cannot be read; write dims between commas, and a dtype after a colon '
             'if it is not float32: "batch=1,time=?,40:int32"'
         )
     dims = [part.strip() for part in match["dims"].split(",")] if match["dims"].strip() else []

@@ -27,7 +27,9 @@ from ._options import artifact_argument
     help="The file to write; default: ARTIFACT itself.",
 )
 @click.option("--quiet", is_flag=True, help="No progress, no summary.")
-def recompile(artifact: str, targets: tuple[str, ...], output: Path | None, quiet: bool) -> None:
+def recompile(
+    artifact: str, targets: tuple[str, ...], output: Path | None, quiet: bool
+) -> None:
     """Compile the program that ARTIFACT carries again; what it was written in is not needed.
 
     For another version of IREE, or for other targets. The new modules are compared with the

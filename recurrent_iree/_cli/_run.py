@@ -40,11 +40,7 @@ def run(
     """
     runtime_run.run(
         argparse.Namespace(
-            file=artifact,
-            input=list(inputs),
-            output=output,
-            entry=entry,
-            device=device,
+            file=artifact, input=list(inputs), output=output, entry=entry, device=device,
             weights=weights,
         )  # fmt: skip
     )

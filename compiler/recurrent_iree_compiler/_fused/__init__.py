@@ -4,10 +4,13 @@
 kernel in the place of the composite. The way through this package:
 
     _parse      StableHLO -> Cell (values and operations as plain data)
+    _absorb     products of the inputs of many rows come back from before the loop
     _invariant  what no step changes moves out of the loop
     _sums       products with a vector become reductions
     _slices     each gate gets a product of its own
     _batch      which axis is the batch
+    _chain      sums of products share their registers
+    _layout     which inputs and outputs lie batch first
     _narrow     which weights are stored in fewer bits, and can be packed so
     _stages     which values are stored, which loop computes them
     _tiles      lanes, rows and registers of each loop, from what is known of the machine

@@ -29,13 +29,13 @@ def test_an_lstm_is_one_loop_with_four_sums_of_products():
     assert (stage.lanes, stage.rows) == (16, 4)
     assert stage.operations["dot_general"] == 8
     assert stage.reason.startswith("4 sums x 4 rows")
-    assert stage.packed_bytes == 2 * 4 * 128 * 128 * 4
+    assert stage.packed_bytes == (128 + cells.FEATURES) * 4 * 128 * 4
 
 
 def test_a_reset_gate_before_the_product_makes_two_stages():
     stages = plan_of(cells.gru_reset_before, 8, 32).stages
     assert [s.level for s in stages] == [0, 1]
-    assert [s.operations["dot_general"] for s in stages] == [1, 2]
+    assert [s.operations["dot_general"] for s in stages] == [2, 4]
 
 
 def test_layer_norm_reduces_between_the_maps():
