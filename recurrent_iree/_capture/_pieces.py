@@ -45,9 +45,9 @@ def _stays_in_kernels(equations: list[JaxprEqn]) -> bool:
 
 def _rows(eqn: JaxprEqn) -> int:
     (contracted, _), (batch, _) = eqn.params["dimension_numbers"]
-    if batch:
-        return 0
     shape = eqn.invars[0].aval.shape  # pyright: ignore
+    if batch or any(not isinstance(n, int) for n in shape):
+        return 0
     return math.prod(n for axis, n in enumerate(shape) if axis not in contracted)
 
 
