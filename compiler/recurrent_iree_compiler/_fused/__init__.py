@@ -17,7 +17,7 @@ kernel in the place of the composite. The way through this package:
     _share      how many workgroups share a step, and which stages they cut
     _kernel     the body, by _evaluate (element-wise), _products and _reductions
     _team, _together, _cuts   workgroups that claim parts of a step
-    _executable, _wrapper, _fuse   its surroundings, and putting it into the module
+    _executable, _wrapper, _lines, _packed, _fuse   its surroundings, and putting it into the module
 """
 
 from ._explain import KernelPlan as KernelPlan, StagePlan as StagePlan
