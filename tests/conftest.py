@@ -7,11 +7,18 @@ fail instead: CI sets it, so that a driver which stops working cannot go unnotic
 
 import functools
 import gc
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
 
 import pytest
+
+if importlib.util.find_spec("hypothesis"):  # the environment with the runtime alone has none
+    from hypothesis import settings
+
+    settings.register_profile("untimed", settings.default, deadline=None)
+    settings.load_profile("untimed")
 
 # Tests compare with XLA on the CPU; looking for a TPU or GPU costs seconds and prints warnings.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

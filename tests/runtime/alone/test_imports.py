@@ -40,7 +40,7 @@ Layer LayerAttributeError LayerRuntimeError Leaf Manifest Member MissingPackageE
 NoVariantError NotAnArtifactError RecurrentIreeError Session Signature SignatureError State
 StateError StateSlot StorageError Stream Tree UnknownTargetError UnsupportedError
 UntrustedError VerificationError VerifyReport VerifyRow
-VersionError Weight check_signature check_tree container_bytes devices dtype_name
+VersionError Weight check_signature check_tree container_bytes devices digest dtype_name
 dtype_of flatten generate_key iree_version leaf_paths load pack read read_container
 read_safetensors sign tree_of unflatten write_atomic
 write_container write_safetensors
