@@ -299,7 +299,7 @@ def _fitted(pool, state):
 def random_cell(numbers):
     """A function with a scan over a random cell, and arguments for it."""
     choices = Choices(list(numbers[:8]))
-    batch = choices.of([3, 1, 2, 5])
+    batch = choices.of([3, 1, 2, 5, 9])
     units = choices.of([4, 5, 8, 16, 7, 24])
     extra = choices.below(6)
     random = np.random.default_rng(int(sum(numbers)) % 2**32)
@@ -319,7 +319,12 @@ def random_cell(numbers):
     body = list(numbers[8:])
     first = ([jnp.asarray(s) for s in states], [jnp.asarray(x[0]) for x in inputs])
     jax.eval_shape(lambda: _cell(body, batch, weights, *first))
-    count, reverse = len(states), bool(choices.below(2))
+    count, reverse, batch_first = len(states), bool(choices.below(2)), bool(choices.below(2))
+    if batch_first:
+        inputs = [np.swapaxes(x, 0, 1).copy() for x in inputs]
+
+    def turned(values):
+        return [jnp.swapaxes(v, 0, 1) if batch_first and v.ndim > 1 else v for v in values]
 
     def run(*arguments):
         own = list(arguments[count + len(inputs) :])
@@ -328,7 +333,8 @@ def random_cell(numbers):
             after, outputs = _cell(body, batch, own, list(carry), list(xs))
             return tuple(after), tuple(outputs)
 
-        xs = tuple(arguments[count : count + len(inputs)])
-        return lax.scan(step, tuple(arguments[:count]), xs, reverse=reverse)
+        xs = tuple(turned(arguments[count : count + len(inputs)]))
+        last, outputs = lax.scan(step, tuple(arguments[:count]), xs, reverse=reverse)
+        return last, turned(outputs)
 
     return run, [*states, *inputs, *weights]
