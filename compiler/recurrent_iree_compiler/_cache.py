@@ -32,9 +32,8 @@ def cache_key(text: str, flags: Sequence[str], version: str) -> str:
 class Cache:
     """Bytes by key in a folder that several processes may use at once.
 
-    An entry appears whole or not at all, and its hash is checked whenever it is read; so nothing
-    needs to be flushed to disk. A cache that cannot be written is no error: the work is simply done
-    again.
+    An entry appears whole or not at all, and its hash is checked whenever it is read. A cache that
+    cannot be written is no error: the work is simply done again.
     """
 
     def __init__(self, folder: Path, limit: int, kind: str = "modules-1") -> None:
@@ -66,7 +65,7 @@ class Cache:
         path = self.path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, iter([_header(payload), payload]), durable=False)
+            write_atomic(path, iter([_header(payload), payload]))
         except OSError:
             return
         self._evict(path)

@@ -195,10 +195,8 @@ def write_container(path: FilePath, members: Mapping[str, bytes]) -> None:
     write_atomic(path, _chunks(members))
 
 
-def write_atomic(path: FilePath, chunks: Iterator[bytes], *, durable: bool = True) -> None:
+def write_atomic(path: FilePath, chunks: Iterator[bytes]) -> None:
     """Write chunks to a temporary file beside `path`, flush it to disk, and rename it.
-
-    What is not `durable` is not flushed: after a power cut the file may be there without its bytes.
 
     Raises `StorageError` (disk full, no permission, no such folder); nothing is left behind.
     """
@@ -211,9 +209,8 @@ def write_atomic(path: FilePath, chunks: Iterator[bytes], *, durable: bool = Tru
         with os.fdopen(handle, "wb") as file:
             for chunk in chunks:
                 file.write(chunk)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
+            file.flush()
+            os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except BaseException as error:
@@ -224,8 +221,7 @@ def write_atomic(path: FilePath, chunks: Iterator[bytes], *, durable: bool = Tru
             reason = error.strerror or str(error)
             raise StorageError(error.errno, f"{target} could not be written: {reason}") from error
         raise
-    if durable:
-        _sync_folder(target.parent)
+    _sync_folder(target.parent)
 
 
 def _umask() -> int:
