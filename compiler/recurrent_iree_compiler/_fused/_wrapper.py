@@ -204,8 +204,10 @@ class Wrapper:
                 piece = self.w.slice(name, (part.length,), window, part.storage)
                 piece = self.w.reshape(piece, (size,), shape, part.storage)
             piece = self._as_outside(piece, part)
-            stacked = int(part.role == "y")
-            shape = (*shape[:stacked], *self._sizes(part.value))
+            shape = self._sizes(part.value)
+            if part.role == "y":
+                length = self.executable.kernel.cell.length
+                shape = all_steps(shape, length, part.batch_first)
             made.append((part, self.w.restored(piece, shape, part.value.dtype)))
         self.order.extend((part.role, part.index) for part, _ in made)
         return [piece for _, piece in made]

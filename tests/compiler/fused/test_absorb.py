@@ -50,6 +50,25 @@ def test_inputs_are_multiplied_in_the_kernel_and_read_batch_first(machine, rever
     running.assert_close(made, running.by_xla(program, arguments))
 
 
+def test_outputs_of_other_types_are_batch_first_too():
+    random = running.normals(4)
+
+    def program(x, h):
+        def step(h, v):
+            h = 0.5 * h + v
+            return h, (h > 0, h.astype(jnp.bfloat16), (4 * h).astype(jnp.int8), h.sum(1) > 0)
+
+        ys = lax.scan(step, h, jnp.swapaxes(x, 0, 1))[1]
+        return [jnp.swapaxes(y, 0, 1).astype(jnp.float32) for y in ys]
+
+    for rows in (2, BATCH):
+        arguments = random(rows, TIME, UNITS), random(rows, UNITS)
+        module = running.fused_only(program, arguments)
+        running.assert_close(
+            running.compiled(module)(*arguments), running.by_xla(program, arguments)
+        )
+
+
 def test_few_rows_keep_the_product_before_the_loop():
     program, (x, h, *weights) = gated()
     module = running.fused_only(program, (x[:4], h[:4], *weights))
