@@ -59,6 +59,7 @@ class FailingFile:
 def failing(place, code):
     """Makes one operation of the next write fail, as the system would."""
     with pytest.MonkeyPatch.context() as patch:
+
         def fail(*args, **kwargs):
             raise OSError(code, os.strerror(code))
 

@@ -162,6 +162,7 @@ def _in_child(model: rt.Model, held: rt.Session, path: str, answers: list[np.nda
 
 def exit_while_running(model: rt.Model) -> None:
     """The main thread ends while others are inside calls."""
+
     def work() -> None:
         stream = model.session(batch=1)
         try:

@@ -22,6 +22,7 @@ from ._any_length import (
     bodies_of_any_length,
     drop_unused,
 )
+from ._arg_reductions import hold_arg_reductions
 from ._decision import Decision as Decision, Form as Form
 from ._gathers import clamp_gathers
 from ._half_sums import widen_sums
@@ -155,6 +156,7 @@ def plan_module(
     if driver in _FUSING_DRIVERS:
         widen_sums(module)
     rewrite_unknown_sizes(module)
+    hold_arg_reductions(module)
     return decisions
 
 

@@ -18,6 +18,7 @@ from recurrent_iree_compiler._fused import (
     splice,
     try_fuse,
 )
+from recurrent_iree_compiler._plan._arg_reductions import hold_arg_reductions
 
 AVX2 = Machine(vector_bits=256, registers=16, l1=32 << 10, l2=256 << 10, cores=3)
 SSE = Machine(vector_bits=128, registers=16, l1=32 << 10, l2=256 << 10, cores=1)
@@ -75,7 +76,9 @@ def fused_only(function, arguments, machine=None, share=None):
 
 def vmfb(module):
     """`module` as a module of IREE for this machine."""
-    text = module if isinstance(module, str) else module.operation.get_asm(enable_debug_info=False)
+    module = ir.Module.parse(module, ir.Context()) if isinstance(module, str) else module
+    hold_arg_reductions(module)
+    text = module.operation.get_asm(enable_debug_info=False)
     return tools.compile_str(
         text,
         target_backends=["llvm-cpu"],

@@ -72,7 +72,6 @@ def stored(how, report=None):
     return rt.container_bytes(rt.pack(manifest, parts))
 
 
-
 @pytest.mark.parametrize("how", [INT8, BF16])
 def test_own_weights_for_stored_ones(how):
     model = rt.load(stored(how), device=tiny.fake_driver())

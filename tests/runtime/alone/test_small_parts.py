@@ -109,6 +109,7 @@ def test_systems_that_tell_nothing_of_their_processor(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(sys, "platform", platform)
             if text is None:
+
                 def refuse(*args, **kwargs):
                     raise PermissionError
 
@@ -151,6 +152,7 @@ def test_a_task_whose_model_closes_as_it_steps(monkeypatch):
         stream = model.batcher(max_streams=1).stream()
         x = np.zeros(3, np.float32)
         with monkeypatch.context() as patch:
+
             def closed():
                 raise rt.StateError("the model was closed")
 
