@@ -31,6 +31,9 @@ def chosen(function, *shapes, decisions=(), forced=None):
         ((100, 128), (128, 512), False),
         ((1, 1024), (1024, 4096), False),
         ((0, 256), (256, 1024), False),
+        ((101, 128), (128, 512), True),
+        ((100, 128), (128, 510), True),
+        ((101, 32), (32, 128), False),
     ],
 )
 def test_large_factors_that_are_read_for_many_rows_are_packed(left, right, packed):

@@ -16,7 +16,8 @@ from ._recurrence import functions, walk
 
 FLAGS = ("--iree-opt-data-tiling",)
 _FEWEST_ROWS = 8  # below, a product reads its weight once or twice, and packing gains nothing
-_WORTH_PACKING = 40 << 10  # bytes of a factor of a product of unknown sizes
+_WORTH_PACKING = 40 << 10  # bytes of a factor of a product whose sizes are unknown or uneven
+_EVEN = 4  # IREE cuts other sizes into tiles that divide them: a prime into single rows
 _ANY_ROWS = "64"  # a guess at a number of steps that is not known
 _BYTES = {"f64": 8, "f32": 4, "i32": 4, "f16": 2, "bf16": 2, "i8": 1}
 _TENSOR = re.compile(r"tensor<((?:\d+x)*)(\w+)>")
@@ -49,8 +50,8 @@ def choose_tiling(
     IREE packs both operands of a product into tiles. For weights that is done once, when the module
     is loaded; for the other operand at each call. That pays where the weight is large, so that
     reading it in rows misses the cache, and is read for many rows. Inside of a loop the operand
-    that changes would be packed at every step. Products of unknown sizes are cut into small tiles
-    without packing, and take almost twice the time.
+    that changes would be packed at every step. Products of unknown sizes, and of sizes that tiles
+    do not divide, are cut into small tiles without packing, and take up to three times as long.
 
     Args:
         module: after the recurrences have their form.
@@ -69,6 +70,9 @@ def choose_tiling(
     unknown = max((_larger_factor(op) for op in products if _is_unknown(op)), default=0)
     if unknown >= _WORTH_PACKING:
         return Tiling(True, "a product has unknown sizes, and IREE is slow at these in rows")
+    uneven = max((_larger_factor(op) for op in products if _is_uneven(op)), default=0)
+    if uneven >= _WORTH_PACKING:
+        return Tiling(True, "tiles do not divide the sizes of a product, and IREE is slow at these")
     if largest < limit:
         return Tiling(False, f"no product has a factor as large as half a cache ({limit} B)")
     return Tiling(True, f"a product has a factor of {largest} B, more than half a cache")
@@ -102,19 +106,32 @@ def _is_unknown(op: Any) -> bool:
     return any("?" in str(v.type) for v in op.operands)
 
 
+def _is_uneven(op: Any) -> bool:
+    sizes = _sizes(op)
+    return sizes is not None and any(n % _EVEN for n in sizes[:2])
+
+
 def _larger_factor(op: Any) -> int:
     """Bytes of the larger factor; 0 for a batch of products, and for few rows or columns."""
+    sizes = _sizes(op)
+    if sizes is None or min(sizes[:2]) < _FEWEST_ROWS:
+        return 0
+    rows, columns, depth = sizes
+    width = [_BYTES.get(str(v.type.element_type), 4) for v in op.operands]
+    return max(rows * depth * width[0], columns * depth * width[1])
+
+
+def _sizes(op: Any) -> tuple[int, int, int] | None:
+    """Rows, columns and what is contracted; ``None`` for batches of products or no elements."""
     types = (str(v.type).replace("?", _ANY_ROWS) for v in (*op.operands, op.results[0]))
     tensors = [_TENSOR.fullmatch(text) for text in types]
     if not all(tensors) or "batching" in str(op.attributes["dot_dimension_numbers"]):
-        return 0
-    sizes = [math.prod(int(n) for n in t[1].split("x") if n) for t in tensors if t]
-    left, right, result = sizes
-    if not all(sizes):
-        return 0
+        return None
+    left, right, result = (
+        math.prod(int(n) for n in t[1].split("x") if n) for t in tensors if t is not None
+    )
+    if not left * right * result:
+        return None
     # (m k) (m n) / (k n) is the square of the rows, and likewise for the columns.
-    fewest = min(left * result // right, right * result // left)
-    if math.isqrt(fewest) < _FEWEST_ROWS:
-        return 0
-    width = [_BYTES.get(t[2], 4) for t in tensors if t]
-    return max(left * width[0], right * width[1])
+    rows, columns = math.isqrt(left * result // right), math.isqrt(right * result // left)
+    return rows, columns, left // rows
