@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             if options.limit and time.monotonic() - started > options.limit:
                 results["remarks"].append(f"Stopped after {options.limit:.0f} s: rows are missing.")
                 break
-            new.append(stamp | _with_share(bench.row(work), work, results["limits"]))
+            new.append(stamp | bench.row(work))
             results["rows"] = merged(earlier["rows"], new, [*_work.full(), *_work.quick()])
             _finish(results, bench, started, options.out)
         if options.memory:
@@ -77,6 +77,8 @@ def _finish(results: dict[str, Any], bench: Bench, started: float, out: Path) ->
     """Write what is known so far, so that an interrupted run leaves its rows; gives the page."""
     results["versions"] = results.get("versions", {}) | bench.versions
     results["missing"] = bench.missing
+    for row in results["rows"]:
+        row["share"] = shares(row, results["limits"])
     results["growth"] = growth(results["rows"])
     results["load_after"] = round(os.getloadavg()[0], 2)
     results["seconds"] = round(time.monotonic() - started)
@@ -107,13 +109,14 @@ def growth(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _with_share(row: dict[str, Any], work: Work, limits: dict[str, Any]) -> dict[str, Any]:
-    row["share"] = {}
-    for threads, cells in row["threads"].items():
-        if "median" in cells.get(OURS, {}):
-            least = _limits.seconds_at_limit(work, limits[threads])
-            row["share"][threads] = least / cells[OURS]["median"]
-    return row
+def shares(row: dict[str, Any], limits: dict[str, Any]) -> dict[str, float]:
+    """The share that our time is of what the limits of the machine allow, by number of threads."""
+    return {
+        threads: _limits.seconds_at_limit(Work(**row["work"]), limits[threads])
+        / cells[OURS]["median"]
+        for threads, cells in row["threads"].items()
+        if "median" in cells.get(OURS, {}) and threads in limits
+    }
 
 
 def _write(results: dict[str, Any], out: Path) -> str:

@@ -58,10 +58,13 @@ def seconds_at_limit(work: Work, limits: dict[str, Any]) -> float:
 
 
 def _reading(limits: dict[str, Any], size: float) -> float:
-    """Bytes per second where so many bytes per core are read again and again."""
+    """Bytes per second where so many bytes per core are read again and again.
+
+    What a larger working set reaches, a smaller one could: a rate below that was disturbed.
+    """
     known = {int(k): v for k, v in limits["read"].items()}
-    fitting = [k for k in sorted(known) if k >= size]
-    return known[fitting[0] if fitting else max(known)]
+    fitting = [k for k in known if k >= size] or [max(known)]
+    return max(known[k] for k in fitting)
 
 
 def _rate(make: Callable[[], tuple[Callable[[], Any], float]], threads: int) -> float:
