@@ -47,8 +47,9 @@ class Streams:
                                      for n, s in sorted(f.dims.items())) or "no sizes"
                            for f in functions)  # fmt: skip
         for name in sorted(free & set(asked)):
-            if asked[name] < 0 or isinstance(asked[name], bool):
-                raise ArgumentError(f"{name}={asked[name]!r}; expected a number of rows")
+            size: Any = asked[name]
+            if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 0:
+                raise ArgumentError(f"{name}={size!r}; expected a number of rows, such as {name}=8")
         if free - set(asked):
             raise ArgumentError(f"a session needs its size: {have}")
         if not fitting:

@@ -61,58 +61,36 @@ def _reshape(op: Any, symbol: str) -> str:
 
 
 def _product(op: Any, symbol: str) -> str:
-    """A product of rows with a matrix, all rows in one axis."""
-    if "?" in str(op.operands[1].type) and "?" not in str(op.operands[0].type):
-        return _product_from_the_left(op, symbol)
-    rows, matrix, result = op.operands[0].type, op.operands[1].type, op.results[0].type
-    axes = _CONTRACTS.search(str(op.attributes["dot_dimension_numbers"]))
-    plain = "batching" not in str(op.attributes["dot_dimension_numbers"])
-    kinds = [ir.RankedTensorType(t) for t in (rows, matrix)]
-    if "?" not in str(rows) or "?" in str(matrix) or not plain or axes is None:
+    """A product of rows with a matrix, or of a matrix with rows, all rows in one axis."""
+    left = "?" not in str(op.operands[0].type)
+    matrix, rows = (v.type for v in (op.operands if left else list(op.operands)[::-1]))
+    numbers = str(op.attributes["dot_dimension_numbers"])
+    axes = _CONTRACTS.search(numbers)
+    if "?" not in str(rows) or "?" in str(matrix) or "batching" in numbers or axes is None:
         return ""
-    if kinds[0].rank < 3 or kinds[1].rank != 2 or int(axes[1]) != kinds[0].rank - 1:
-        return ""
-    if kinds[0].is_dynamic_dim(kinds[0].rank - 1):
-        return ""
-    shape = _Sizes(rows)
-    depth, width = kinds[0].shape[-1], kinds[1].shape[1 - int(axes[2])]
-    flat = f"tensor<?x{depth}x{kinds[0].element_type}>"
-    wide = f"tensor<?x{width}x{ir.RankedTensorType(result).element_type}>"
-    shape.lines.append(f"%depth = arith.constant {depth} : index")
-    shape.lines.append(f"%rows = arith.divui {shape.total}, %depth : index")
-    shape.lines.append(f"%flat = {shape.reshape('%x', rows, shape.given, flat, ['%rows'])}")
-    shape.lines.append(
-        f"%p = stablehlo.dot_general %flat, %w, contracting_dims = [1] x [{axes[2]}] : "
-        f"({flat}, {matrix}) -> {wide}"
-    )
-    shape.lines.append(f"%y = {shape.reshape('%p', wide, ['%rows'], result, shape.given)}")
-    return _function(symbol, f"%x: {rows}, %w: {matrix}", str(result), shape.lines)
-
-
-def _product_from_the_left(op: Any, symbol: str) -> str:
-    """A product of a matrix with rows, all rows in one axis."""
-    matrix, rows, result = op.operands[0].type, op.operands[1].type, op.results[0].type
-    axes = _CONTRACTS.search(str(op.attributes["dot_dimension_numbers"]))
-    plain = "batching" not in str(op.attributes["dot_dimension_numbers"])
+    of_matrix, of_rows = (int(axes[1 if left else 2]), int(axes[2 if left else 1]))
     kinds = [ir.RankedTensorType(t) for t in (rows, matrix)]
     last = kinds[0].rank - 1
-    if not plain or axes is None or int(axes[2]) != last or kinds[0].is_dynamic_dim(last):
+    if kinds[0].rank < 3 or kinds[1].rank != 2 or of_rows != last or kinds[0].is_dynamic_dim(last):
         return ""
-    if kinds[0].rank < 3 or kinds[1].rank != 2:
-        return ""
-    shape = _Sizes(rows)
-    depth, width = kinds[0].shape[last], kinds[1].shape[1 - int(axes[1])]
+    result, shape = op.results[0].type, _Sizes(rows)
+    depth, width = kinds[0].shape[last], kinds[1].shape[1 - of_matrix]
     flat = f"tensor<?x{depth}x{kinds[0].element_type}>"
-    wide = f"tensor<{width}x?x{ir.RankedTensorType(result).element_type}>"
-    shape.lines.append(f"%depth = arith.constant {depth} : index")
-    shape.lines.append(f"%rows = arith.divui {shape.total}, %depth : index")
-    shape.lines.append(f"%flat = {shape.reshape('%x', rows, shape.given, flat, ['%rows'])}")
-    shape.lines.append(
-        f"%p = stablehlo.dot_general %w, %flat, contracting_dims = [{axes[1]}] x [1] : "
-        f"({matrix}, {flat}) -> {wide}"
-    )
-    shape.lines.append(f"%y = {shape.reshape('%p', wide, ['%rows'], result, shape.given)}")
-    return _function(symbol, f"%w: {matrix}, %x: {rows}", str(result), shape.lines)
+    element = ir.RankedTensorType(result).element_type
+    wide = f"tensor<{width}x?x{element}>" if left else f"tensor<?x{width}x{element}>"
+    names, types, contracted = ["%flat", "%w"], [flat, str(matrix)], [1, of_matrix]
+    if left:
+        names, types, contracted = names[::-1], types[::-1], contracted[::-1]
+    shape.lines += [
+        f"%depth = arith.constant {depth} : index",
+        f"%rows = arith.divui {shape.total}, %depth : index",
+        f"%flat = {shape.reshape('%x', rows, shape.given, flat, ['%rows'])}",
+        f"%p = stablehlo.dot_general {', '.join(names)}, contracting_dims = [{contracted[0]}] x "
+        f"[{contracted[1]}] : ({', '.join(types)}) -> {wide}",
+        f"%y = {shape.reshape('%p', wide, ['%rows'], result, shape.given)}",
+    ]
+    given = [f"%x: {rows}", f"%w: {matrix}"]
+    return _function(symbol, ", ".join(given[::-1] if left else given), str(result), shape.lines)
 
 
 def _transpose(op: Any, symbol: str) -> str:
