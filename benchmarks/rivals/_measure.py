@@ -16,6 +16,7 @@ from ._systems import OURS
 from ._work import Work
 
 REFERENCE = "xla"  # the first to run each row: the others must agree with it
+SLOW = 0.4  # seconds: such calls need no other call before them, and one in a turn is enough
 TOLERANCE = 2e-3  # of the largest number; sums of a thousand products in another order
 
 Say = Callable[[str], None]
@@ -152,9 +153,9 @@ class Bench:
 
     def _turn(self, name: str, threads: int, cell: dict[str, Any]) -> list[float]:
         expected = max(cell["variants"][cell["variant"]], 1e-7)
-        calls = int(self.settings.turn / expected)
-        calls = min(max(calls, 2), self.settings.most_calls)
-        answer = self._workers[name, threads].ask("time", calls=calls)
+        slow = expected > SLOW
+        calls = min(max(int(self.settings.turn / expected), 2 - slow), self.settings.most_calls)
+        answer = self._workers[name, threads].ask("time", calls=calls, warm=not slow)
         cell["quiet"] = bool(cell.get("quiet", True) and answer["quiet"])
         return answer["seconds"]
 

@@ -2,7 +2,7 @@
 
     prepare  work, artifact, save   run the variants, save the numbers of each, keep the fastest
              first                  … but only the first variant
-    time     calls                  seconds of each call of the kept variant
+    time     calls, warm            seconds of each call of the kept variant, after one if `warm`
     memory                          the largest resident size so far, in bytes
     build    work                   (the builder) compile the row
 
@@ -58,7 +58,8 @@ class _Measuring:
 
     def time(self, request: dict[str, Any]) -> dict[str, Any]:
         run, clock, seconds = self.run, time.perf_counter, []
-        run()
+        if request.get("warm", True):
+            run()
         for _ in range(request["calls"]):
             start = clock()
             run()
