@@ -1,0 +1,68 @@
+"""Tolerances of golden calls: fixed, but fair to programs that let rounding grow."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import recurrent_iree as ri
+import recurrent_iree_runtime as rt
+from recurrent_iree._capture._sensitivity import fair_atol
+
+BASE = (1e-4, 2e-5)
+
+
+def _loop(step, h0, xs):
+    return jax.lax.scan(lambda h, x: (step(h, x), step(h, x)), h0, xs)[1]
+
+
+def _chaotic(w, x):
+    """A logistic map, whose errors double at each step."""
+    return (_loop(lambda h, v: w["r"] * h * (1 - h) + 0 * v, jax.nn.sigmoid(x[0]), x),)
+
+
+def _forgetting(w, x):
+    return (_loop(lambda h, v: w["r"] * h + jnp.tanh(v), x[0], x),)
+
+
+def _atol(program, weights, inputs):
+    outputs = [np.asarray(y) for y in program(weights, *inputs)]
+    return fair_atol(lambda w, i: program(w, *i), weights, inputs, outputs, BASE)
+
+
+def _inputs(steps, scale=1.0):
+    rng = np.random.default_rng(3)
+    return [(scale * rng.standard_normal((steps, 2, 5))).astype(np.float32)]
+
+
+def test_a_program_that_forgets_rounding_keeps_its_tolerance():
+    r = {"r": np.float32(0.5)}
+    assert _atol(_forgetting, r, _inputs(200)) == BASE[1]
+    assert _atol(_forgetting, r, _inputs(200, 100.0)) == BASE[1]
+
+
+def test_a_program_that_lets_rounding_grow_gets_what_last_bits_do_to_it():
+    r = {"r": np.float32(3.7)}
+    few, more = _atol(_chaotic, r, _inputs(6)), _atol(_chaotic, r, _inputs(16))
+    assert BASE[1] <= few < more < 1e-2
+
+
+def test_no_tolerance_is_larger_than_a_hundredth_of_the_numbers():
+    atol = _atol(_chaotic, {"r": np.float32(3.7)}, _inputs(300))
+    assert 5e-3 < atol <= 1e-2
+
+
+def test_integers_and_empty_outputs_have_no_tolerance_of_their_own():
+    def program(w, x):
+        return jnp.argmax(x, -1), x[:0], jnp.full_like(x, jnp.nan)
+
+    assert _atol(program, {}, _inputs(4)) == BASE[1]
+
+
+def test_a_chaotic_program_compiles(tmp_path):
+    def program(x):
+        return _chaotic({"r": np.float32(3.6)}, x)[0]
+
+    path = tmp_path / "chaotic.riree"
+    ri.compile(program, ri.spec(14, 2, 5), targets=["cpu"]).save(path)
+    with rt.load(path, device="cpu") as model:
+        assert all(golden.atol > BASE[1] for golden in model.manifest.goldens)
