@@ -19,8 +19,8 @@ from ._program import Program
 from ._sensitivity import fair_atol
 from ._storage import StoredWeights, output_loss
 from ._streaming import quick_jit, random_inputs, tolerance
-
 SIZES_OF_ANY = (1, 3, 9)  # as rows: one, fewer than share registers, and more with some left over
+ENOUGH = 16 << 20  # bytes: a second call of so many numbers tells nothing new
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def golden_cases(
         steps = (*steps, 4)  # for the function that runs any number of them
     cases += [("chunk", sizes) for step in steps for sizes in _steps(program, step)]
     call = quick_jit(lambda weights, inputs: jax.tree.leaves(program.call(weights, inputs)))
-    made = [case for name, sizes in cases for case in _two_cases(program, call, name, sizes)]
+    made = [case for name, sizes in cases for case in _cases(program, call, name, sizes)]
     if not stored.layout.weights:
         return made
     return [_with_rounded_weights(program, stored, case) for case in made]
@@ -79,16 +79,16 @@ def gradient_cases(program: Program, entry: str) -> list[GoldenCase]:
     return cases
 
 
-def _two_cases(
+def _cases(
     program: Program, call: Callable[..., Any], entry: str, sizes: dict[str, int]
 ) -> list[GoldenCase]:
-    """Of other inputs; both may be as far off as a change of last bits takes the first."""
-    cases = [
-        _case(program, call, entry, sizes, random_inputs(program, sizes, seed)) for seed in (0, 1)
-    ]
-    first = cases[0]
+    """Of other inputs; all may be as far off as a change of last bits takes the first."""
+    first = _case(program, call, entry, sizes, random_inputs(program, sizes, 0))
     tolerance = first.rtol, first.atol
     atol = fair_atol(call, program.weights, first.inputs, first.outputs, tolerance)
+    cases = [first]
+    if sum(array.nbytes for array in (*first.inputs, *first.outputs)) < ENOUGH:
+        cases.append(_case(program, call, entry, sizes, random_inputs(program, sizes, 1)))
     return [replace(case, atol=atol) for case in cases]
 
 

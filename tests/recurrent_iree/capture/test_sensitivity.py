@@ -6,6 +6,7 @@ import numpy as np
 
 import recurrent_iree as ri
 import recurrent_iree_runtime as rt
+from recurrent_iree._capture._golden import ENOUGH
 from recurrent_iree._capture._sensitivity import fair_atol
 
 BASE = (1e-4, 2e-5)
@@ -66,3 +67,10 @@ def test_a_chaotic_program_compiles(tmp_path):
     ri.compile(program, ri.spec(14, 2, 5), targets=["cpu"]).save(path)
     with rt.load(path, device="cpu") as model:
         assert all(golden.atol > BASE[1] for golden in model.manifest.goldens)
+
+
+def test_large_calls_are_made_once(tmp_path):
+    artifact = ri.compile(lambda x: x + 1, ri.spec(ENOUGH // 8), targets=["cpu"])
+    artifact.save(tmp_path / "large.riree")
+    with rt.load(tmp_path / "large.riree", device="cpu") as model:
+        assert len(model.manifest.goldens) == 1
