@@ -19,6 +19,7 @@ from ._program import Program
 from ._sensitivity import fair_atol
 from ._storage import StoredWeights, output_loss
 from ._streaming import quick_jit, random_inputs, tolerance
+
 SIZES_OF_ANY = (1, 3, 9)  # as rows: one, fewer than share registers, and more with some left over
 ENOUGH = 16 << 20  # bytes: a second call of so many numbers tells nothing new
 
