@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+_SLOW = 1.0  # seconds: such a call tells enough
 _QUIET = 0.1  # of one core: what a process may use while others are measured
 
 
@@ -91,9 +92,13 @@ class _Building:
 
 
 def _shortest(run: Any) -> float:
-    """The shortest of a few calls: enough to choose between variants."""
+    """The shortest of a few calls: enough to choose between variants; one call if it is slow."""
+    start = time.perf_counter()
     run()
-    best, start = float("inf"), time.perf_counter()
+    best = time.perf_counter() - start
+    if best > _SLOW:
+        return best
+    start = time.perf_counter()
     for _ in range(50):
         before = time.perf_counter()
         run()
