@@ -199,10 +199,11 @@ class _Build:
     def _verified_in_chunks(self, job: _Job, reason: str) -> Verification:
         """What becomes of a target whose module of any length failed for `reason`."""
         if self.options.plan.fallback == "error":
-            raise VerificationError(
-                f"{self._fails(job, reason)}. It runs any number of steps in one call; with "
+            instead = (
+                ". It runs any number of steps in one call; with "
                 'fallback="loop" the program would be compiled in chunks instead'
             )
+            raise VerificationError(self._fails(job, reason) + instead * (not self._unknown))
         what = reason.partition(". Do not use it")[0]
         self._in_chunks(job, f"the function of any length does not pass its golden calls: {what}")
         self._plan(job, job.lacks)
@@ -210,10 +211,22 @@ class _Build:
         return self._verified(job, self.members([job]))
 
     def _fails(self, job: _Job, reason: str) -> str:
-        return (
+        text = (
             f"the module for {job.target.name!r} of {self.program.name!r} does not pass its "
             f"golden calls: {reason}"
         )
+        if not self._unknown:
+            return text
+        name = self._unknown[0]
+        return (
+            f'{text.partition(". Do not use it")[0]}. Nothing can stand in for a function with '
+            f'"{name}=?"; name the sizes, for example "{name}=1|8", and please report it'
+        )
+
+    @property
+    def _unknown(self) -> list[str]:
+        """The dims of any size that no chunks stand in for."""
+        return [dim.name for dim in self.program.dims if dim.sizes is None and dim.name != "time"]
 
     @cached_property
     def constant(self) -> Constant:

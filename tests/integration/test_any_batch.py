@@ -13,6 +13,7 @@ from jax import lax
 
 import recurrent_iree as ri
 import recurrent_iree_runtime as rt
+from recurrent_iree_compiler import _build
 
 MOST, LONGEST, FEATURES, UNITS = 45, 9, 3, 6
 ROWS = (0, 1, 2, 3, 4, 5, 8, 9, 17, 40)
@@ -198,8 +199,8 @@ def test_the_last_of_no_steps_is_refused() -> None:
 
 def _mean_of_rows(x: Any) -> Any:
     def step(h: Any, v: Any) -> Any:
-        h = jnp.tanh(v + h - jnp.max(h, axis=0))
-        return h, h
+        h = jnp.tanh(v + h - jnp.mean(h, axis=0) + 0.5 * jnp.max(h, axis=0))
+        return h, (h, h[:, 0] > 0)
 
     return lax.scan(step, jnp.zeros_like(x[0]), x)[1]
 
@@ -213,10 +214,112 @@ def _ends_together(x: Any) -> Any:
     return lax.scan(step, (jnp.zeros_like(x[0]), False), x)[1]
 
 
-@pytest.mark.parametrize("program", [_mean_of_rows, _ends_together])
-def test_rows_that_need_each_other_are_refused(program: Any) -> None:
-    with pytest.raises(ri.UnsupportedError, match="rows, whose number is not known|another row"):
-        ri.compile(program, ri.spec(5, "batch=?", FEATURES), targets=["cpu"])
+def _between_rows(x: Any) -> Any:
+    """A product over the rows, backwards."""
+
+    def step(state: Any, v: Any) -> Any:
+        h, count = state
+        h = jnp.tanh(v + h @ (h.T @ v) + count)
+        return (h, count + 1), h.T
+
+    return lax.scan(step, (jnp.zeros_like(x[0]), jnp.zeros(())), x, reverse=True)
+
+
+def _turned(x: Any) -> Any:
+    def step(h: Any, v: Any) -> Any:
+        h = 0.5 * jnp.roll(h, 1, axis=0) + v
+        return h, h
+
+    return lax.scan(step, jnp.zeros_like(x[0]), x)[1]
+
+
+def _sorted(x: Any) -> Any:
+    """Rows of their own, but no kernel."""
+
+    def step(h: Any, v: Any) -> Any:
+        h = jnp.sort(v - 0.5 * h, axis=-1)
+        return h, h
+
+    return lax.scan(step, jnp.zeros_like(x[0]), x)[1]
+
+
+def _loop_in_the_loop(x: Any) -> Any:
+    def step(h: Any, v: Any) -> Any:
+        return lax.fori_loop(0, 3, lambda _, a: jnp.cos(a + v - jnp.mean(a, 0)), h), h
+
+    return lax.scan(step, jnp.zeros_like(x[0]), x)[1]
+
+
+NEED_EACH_OTHER = {
+    _mean_of_rows: "it mixes rows, whose number is not known",
+    _ends_together: "a row may need another row",
+    _between_rows: "it mixes rows, whose number is not known",
+    _turned: "it mixes rows, whose number is not known",
+    _sorted: "stablehlo.sort",
+}
+
+
+@pytest.mark.parametrize("program", NEED_EACH_OTHER)
+def test_steps_whose_rows_need_each_other_are_written_out(program: Any) -> None:
+    artifact = ri.compile(program, ri.spec(5, "batch=?", FEATURES), targets=["cpu"])
+    (target,) = artifact.report()["targets"]
+    assert target["verification"]["status"] == "verified"
+    (made,) = target["recurrences"]
+    assert (made["form"], made["steps"]) == ("steps in a row", 5)
+    assert NEED_EACH_OTHER[program] in made["reason"]
+    with rt.load(artifact.to_bytes(), device="cpu") as model:
+        for batch in (1, 2, 7, 40):
+            x = rng.standard_normal((5, batch, FEATURES)).astype(np.float32)
+            _close(model(x), [np.asarray(y) for y in jax.tree.leaves(program(jnp.asarray(x)))])
+
+
+def test_a_loop_in_the_loop_over_any_number_of_rows_is_refused() -> None:
+    with pytest.raises(ri.UnsupportedError, match='dynamic size.*"batch=1|8"'):
+        ri.compile(_loop_in_the_loop, ri.spec(5, "batch=?", FEATURES), targets=["cpu"])
+
+
+def test_a_stream_of_rows_that_need_each_other() -> None:
+    def program(x: Any) -> Any:
+        return jnp.swapaxes(_mean_of_rows(jnp.swapaxes(x, 0, 1))[0], 0, 1)
+
+    artifact = ri.compile(program, ri.spec("batch=?", "time=4", FEATURES), targets=["cpu"])
+    x = rng.standard_normal((6, 4, FEATURES)).astype(np.float32)
+    with rt.load(artifact.to_bytes(), device="cpu") as model, model.session(batch=6) as stream:
+        made = np.stack([stream.step(x[:, t]) for t in range(4)], axis=1)
+        _close([made, model(x)], [np.asarray(program(jnp.asarray(x)))] * 2)
+
+
+@pytest.mark.parametrize(("time", "has"), [(33, "it has 33"), ("time=?", "it has any number of")])
+def test_many_steps_whose_rows_need_each_other_are_refused(time: Any, has: str) -> None:
+    message = f'stablehlo.*: it mixes rows.*Up to 32 steps are written out.*{has}.*"batch=1|8"'
+    with pytest.raises(ri.UnsupportedError, match=message):
+        ri.compile(_mean_of_rows, ri.spec(time, "batch=?", FEATURES), targets=["cpu"])
+
+
+def test_steps_whose_rows_need_each_other_are_refused_on_request() -> None:
+    spec = ri.spec(5, "batch=?", FEATURES)
+    with pytest.raises(ri.UnsupportedError, match="cannot be fused.*it mixes rows"):
+        ri.compile(_mean_of_rows, spec, targets=["cpu"], fallback="error")
+
+
+def test_wrong_numbers_of_any_number_of_rows_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """No chunks stand in for a number of rows, as they do for a number of steps."""
+    right = _build.compile_module
+
+    def wrong(text: str, *rest: Any) -> bytes:
+        assert "8.125000e-01" in text
+        return right(text.replace("8.125000e-01", "8.750000e-01"), *rest)
+
+    def program(x: Any) -> Any:
+        return lax.scan(lambda h, v: (h * 0.8125 + v, h), jnp.zeros_like(x[0]), x)[1]
+
+    monkeypatch.setattr(_build, "compile_module", wrong)
+    message = 'golden calls: .*wrong numbers.*stand in for .*"batch=\\?"; name .*"batch=1|8"'
+    with pytest.raises(rt.VerificationError, match=message):
+        ri.compile(program, ri.spec(4, "batch=?", FEATURES), targets=["cpu"],
+                   options=ri.BuildOptions(cache_dir=tmp_path))  # fmt: skip
 
 
 def _sums(x: Any) -> Any:

@@ -22,6 +22,7 @@ from ._any_length import (
     bodies_of_any_length,
     drop_unused,
 )
+from ._any_rows import check_any_rows, steps_in_a_row
 from ._arg_reductions import hold_arg_reductions
 from ._decision import Decision as Decision, Form as Form
 from ._gathers import clamp_gathers
@@ -132,11 +133,7 @@ def plan_module(
     for index, recurrence in enumerate(find_recurrences(module)):
         decision = _fuse(module, recurrence, target, driver, options, index, spliced)
         if isinstance(decision, str) and recurrence.any_rows:
-            raise UnsupportedError(
-                f"the recurrence {recurrence.symbol!r} has no kernel for {target!r}: {decision}. "
-                "A loop over a number of rows that is not known needs one, because IREE 3.13 "
-                'computes wrong numbers without. Name the sizes, for example "batch=1|8"'
-            )
+            check_any_rows(recurrence, target, driver, decision)
         if isinstance(decision, str) and recurrence.any_length:
             raise NotForAnyLength(decision)
         if isinstance(decision, str):
@@ -153,6 +150,8 @@ def plan_module(
                 )
         decisions.append(decision)
     drop_unused(module)
+    if any(decision.form == "steps in a row" for decision in decisions):
+        check_loops(module)
     if driver in _FUSING_DRIVERS:
         widen_sums(module)
     rewrite_unknown_sizes(module)
@@ -230,6 +229,10 @@ def _loop(module: Module, recurrence: Recurrence, driver: str, index: int, why: 
     has_outputs = len(recurrence.result_types) > recurrence.num_carry
     length = recurrence.length
     symbol = f"{recurrence.symbol}.planned{index}"
+    if recurrence.any_rows:
+        _redirect(module, recurrence, symbol, steps_in_a_row(module, symbol, recurrence))
+        reason = f"{why}; a loop with sizes that are not known would give wrong numbers"
+        return Decision(recurrence.symbol, "steps in a row", reason, length)
     if length == 1:
         _redirect(module, recurrence, symbol, single_step(symbol, recurrence))
         return Decision(recurrence.symbol, "single step", f"{why}; one step needs no loop", 1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Form = Literal["fused kernel", "nested loop", "loops in a row", "plain loop", "single step"]
+Form = Literal[
+    "fused kernel", "nested loop", "loops in a row", "steps in a row", "plain loop", "single step"
+]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ _EVEN = 4  # IREE cuts other sizes into tiles that divide them: a prime into sin
 _ANY_ROWS = "64"  # a guess at a number of steps that is not known
 _BYTES = {"f64": 8, "f32": 4, "i32": 4, "f16": 2, "bf16": 2, "i8": 1}
 _TENSOR = re.compile(r"tensor<((?:\d+x)*)(\w+)>")
+_WITHOUT_LOOP = ("fused kernel", "single step", "steps in a row")
 _CALLS = {"func.call": "callee", "stablehlo.composite": "decomposition"}
 
 
@@ -61,7 +62,7 @@ def choose_tiling(
     """
     if forced is not None:
         return Tiling(forced, "chosen by the caller")
-    loops = sum(d.form not in ("fused kernel", "single step") for d in decisions)
+    loops = sum(d.form not in _WITHOUT_LOOP for d in decisions)
     if loops:
         return Tiling(False, f"{loops} recurrences run as loops, which would pack at every step")
     limit = machine.l2 // 2
