@@ -2,6 +2,7 @@
 
 from ._artifact import Artifact as Artifact
 from ._build import build as build
+from ._fused import kernel_multiplies as kernel_multiplies
 from ._kept import KeptArtifacts as KeptArtifacts
 from ._options import BuildOptions as BuildOptions, Event as Event, Progress as Progress
 from ._plan import Decision as Decision, PlanOptions as PlanOptions

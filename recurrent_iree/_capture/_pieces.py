@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from jax.extend.core import JaxprEqn
 
+from recurrent_iree_compiler import kernel_multiplies
+
 from ._split import PLAIN, Split, variables
 
 LARGE = 4 << 20
 PIECE = 5 << 18
 MOST = 10
-ROWS = 8
-MATRIX = 4 << 20
 
 
 def number_of_pieces(split: Split, length: Any) -> int:
@@ -39,8 +39,9 @@ def _stays_in_kernels(equations: list[JaxprEqn]) -> bool:
     """Whether kernels compute `equations` themselves: products of many rows with a matrix."""
     products = [eqn for eqn in equations if eqn.primitive.name == "dot_general"]
     plain = all(eqn.primitive.name in PLAIN for eqn in equations)
-    small = all(_bytes(eqn.invars[1].aval) <= MATRIX for eqn in products)
-    return plain and small and all(_rows(eqn) >= ROWS for eqn in products)
+    return plain and all(
+        kernel_multiplies(_rows(eqn), _bytes(eqn.invars[1].aval)) for eqn in products
+    )
 
 
 def _rows(eqn: JaxprEqn) -> int:

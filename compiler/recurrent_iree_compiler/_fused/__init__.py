@@ -4,7 +4,7 @@
 kernel in the place of the composite. The way through this package:
 
     _parse      StableHLO -> Cell (values and operations as plain data)
-    _absorb     products of the inputs of many rows come back from before the loop
+    _absorb     products of the inputs of many rows (_many_rows) come back from before the loop
     _invariant  what no step changes moves out of the loop
     _sums       products with a vector become reductions
     _slices     each gate gets a product of its own
@@ -28,5 +28,6 @@ from ._fuse import (
     try_fuse as try_fuse,
 )
 from ._machine import Machine as Machine, known_machine as known_machine
+from ._many_rows import kernel_multiplies as kernel_multiplies
 from ._narrow import Narrow as Narrow, narrow_of as narrow_of
 from ._share import MOST_PARTS as MOST_PARTS

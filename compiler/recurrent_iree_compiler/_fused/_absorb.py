@@ -15,12 +15,8 @@ from ._attrs import made_by, read_attributes
 from ._elementwise import ELEMENTWISE
 from ._ir import Cell, Op, Value
 from ._machine import Machine
+from ._many_rows import kernel_multiplies
 from ._parse import DTYPES, splat_of
-
-FEWEST_ROWS = 8
-"""With fewer rows, a step does not hide that it reads the weights of the inputs, too."""
-MOST_CACHES = 4
-"""Larger weights, in second-level caches, may not stay in any cache until the next step."""
 
 
 def absorb_products(cell: Cell, composite: Any, machine: Machine) -> None:
@@ -72,8 +68,7 @@ class _Steps:
     def pays(self, machine: Machine) -> bool:
         """Whether there are products, and reading their weights at every step costs nothing."""
         return bool(self.weights) and all(
-            rows >= FEWEST_ROWS and 4 * size <= MOST_CACHES * machine.l2
-            for rows, size in self.weights
+            kernel_multiplies(rows, 4 * size, machine.l2) for rows, size in self.weights
         )
 
     def value(self, outer: Any) -> Value | None:

@@ -12,9 +12,6 @@ from dataclasses import replace
 
 from ._ir import Cell, Op, Value
 
-FEWEST_ROWS = 8
-"""With fewer rows, sums that do not wait for each other are worth more than registers."""
-
 
 def start_of(op: Op) -> Value | None:
     """What the sum of a product begins with, if that is not zero."""

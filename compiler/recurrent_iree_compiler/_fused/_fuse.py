@@ -10,7 +10,7 @@ from recurrent_iree_compiler._mlir import Module, ir
 from ._absorb import absorb_products
 from ._any_rows import check_rows
 from ._batch import find_batch
-from ._chain import FEWEST_ROWS, chain_products
+from ._chain import chain_products
 from ._executable import Executable
 from ._explain import KernelPlan, explain
 from ._invariant import hoist
@@ -18,6 +18,7 @@ from ._ir import Cell, Op, Refused, Value
 from ._kernel import Kernel
 from ._layout import batch_first, output_type, replace_output
 from ._machine import Machine
+from ._many_rows import FEWEST_ROWS
 from ._narrow import Narrow, build, narrow_weights
 from ._parse import parse_recurrence
 from ._slices import push_slices
