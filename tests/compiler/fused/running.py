@@ -54,7 +54,11 @@ def _walk(op):
 
 def fuse(function, arguments, machine=None, share=None):
     """The module with all fusable recurrences replaced, and what became of each."""
-    module = ir.Module.parse(captured(function, arguments), ir.Context())
+    return _fuse(captured(function, arguments), machine, share)
+
+
+def _fuse(text, machine, share):
+    module = ir.Module.parse(text, ir.Context())
     found = []
     for number, op in enumerate(composites(module)):
         machine = machine or known_machine("cpu")
@@ -68,7 +72,12 @@ def fuse(function, arguments, machine=None, share=None):
 
 def fused_only(function, arguments, machine=None, share=None):
     """The module; fails if a recurrence was refused."""
-    module, found = fuse(function, arguments, machine, share)
+    return fused_text(captured(function, arguments), machine, share)
+
+
+def fused_text(text, machine=None, share=None):
+    """The module of `text`; fails if a recurrence was refused."""
+    module, found = _fuse(text, machine, share)
     refused = [str(f) for f in found if isinstance(f, Refusal)]
     assert not refused, refused
     return module

@@ -1,5 +1,9 @@
 """Functions of kernels in float64: against extended precision, and at their edges."""
 
+import decimal
+import re
+from decimal import Decimal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +13,9 @@ from jax import lax
 
 EXTENDED = np.finfo(np.longdouble).nmant > 52
 extended = pytest.mark.skipif(not EXTENDED, reason="NumPy has no extended precision here")
+_ROOT_OF_PI = Decimal(
+    "1.7724538509055160272981674833411451827975494561223871282138077898529112845910321813749506567"
+)
 _random = np.random.default_rng(8)
 EDGES = [0, 1, 2, 0.5, 3, 1 / 3, 2.5, 2.0**53, 2.0**53 - 1, 1e300, 1 + 2**-52, 1 - 2**-53]
 EDGES = np.array([*EDGES, *(-x for x in EDGES), -0.0, np.inf, -np.inf, np.nan, 1.7e308, 2.3e-308])
@@ -120,6 +127,38 @@ def test_arctangent_and_cube_root_of_float32_round_once():
         wide = values.astype(np.float64)
         _assert_ulps("atan2", angle, np.arctan2(*wide), 0.51)
         _assert_ulps("cbrt", root, np.cbrt(wide[0]), 0.51)
+
+
+def _erf(x):
+    """The error function of a number in 80 digits."""
+    with decimal.localcontext(prec=80):
+        square, term = -(Decimal(x) ** 2), Decimal(x)
+        total, n = term, 0
+        while abs(term) > Decimal(10) ** -60:
+            n += 1
+            term *= square / n
+            total += term / (2 * n + 1)
+        return 2 * total / _ROOT_OF_PI
+
+
+def test_erf_that_is_no_formula():
+    """JAX gives a formula; other programs may have the operation."""
+    values = np.concatenate(
+        [_random.uniform(-1.2, 1.2, 300), _random.uniform(-7, 7, 300), [1e-300, 1, 5.9, 6, -1e9]]
+    )
+    made = running.captured(
+        lambda x: lax.scan(lambda s, _: (jnp.roll(s, 1), jnp.tanh(s)), x, None, length=2)[1],
+        [values],
+    )
+    text, count = re.subn(r"stablehlo\.tanh (%\w+) : (\S+)", r"chlo.erf \1 : \2 -> \2", str(made))
+    assert count
+    result = running.compiled(running.fused_text(text))(values)[0][0]
+    true = np.array([float(_erf(np.clip(v, -7, 7))) for v in values])
+    np.testing.assert_array_less(np.abs(result - true), 2 * np.spacing(np.abs(true)))
+    edges = np.resize([np.nan, np.inf, -np.inf, 0.0, -0.0], values.shape)
+    result = running.compiled(running.fused_text(text))(edges)[0][0]
+    np.testing.assert_array_equal(result[:5], [np.nan, 1, -1, 0, -0.0])
+    assert np.signbit(result[4])
 
 
 @pytest.mark.parametrize("size", [1, 3])
