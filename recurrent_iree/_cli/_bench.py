@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 import recurrent_iree_runtime as rt
-from recurrent_iree_runtime._bench import BenchReport
+from recurrent_iree_runtime.command_line import BenchReport
 
 from ._bench_page import page
 from ._options import artifact_argument, console, devices_option, make_table, usable_devices

@@ -2,8 +2,7 @@
 
 from html import escape
 
-from recurrent_iree_runtime._bench import BenchReport
-from recurrent_iree_runtime._text import time_text
+from recurrent_iree_runtime.command_line import BenchReport, time_text
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2430; max-width: 62rem; margin: 3rem auto;

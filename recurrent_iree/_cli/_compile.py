@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from recurrent_iree._compile import compile as compile_program
 from recurrent_iree_compiler import Event, parse_target
 from recurrent_iree_runtime import ArgumentError, RecurrentIreeError
-from recurrent_iree_runtime._text import size_text
+from recurrent_iree_runtime.command_line import size_text
 
 from ._load import error_text, load_program, parse_spec
 

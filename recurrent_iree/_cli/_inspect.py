@@ -8,8 +8,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 import recurrent_iree_runtime as rt
-from recurrent_iree_runtime._inspect import inspect_json, inspect_tree
-from recurrent_iree_runtime._text import Node
+from recurrent_iree_runtime.command_line import Node, inspect_json, inspect_tree
 
 from ._options import artifact_argument, console
 

@@ -6,7 +6,7 @@ import click
 
 import recurrent_iree_runtime as rt
 from recurrent_iree_compiler import recompile as recompile_artifact
-from recurrent_iree_runtime._text import size_text
+from recurrent_iree_runtime.command_line import size_text
 
 from ._compile import TargetBars
 from ._options import artifact_argument

@@ -1,10 +1,8 @@
 """`recurrent-iree run`: call an entry with arrays from files."""
 
-import argparse
-
 import click
 
-from recurrent_iree_runtime._cli import _run as runtime_run
+from recurrent_iree_runtime.command_line import run_entry
 
 from ._options import artifact_argument
 
@@ -38,9 +36,4 @@ def run(
       recurrent-iree run model.riree --input x.npy --output y.npz
       recurrent-iree run model.riree --input x=x.npy --input mask=m.npy --device vulkan
     """
-    runtime_run.run(
-        argparse.Namespace(
-            file=artifact, input=list(inputs), output=output, entry=entry, device=device,
-            weights=weights,
-        )  # fmt: skip
-    )
+    run_entry(artifact, inputs, output=output, entry=entry, device=device, weights=weights)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import recurrent_iree_runtime as rt
-from recurrent_iree_runtime._cli._verify import VERIFY_HEADERS, verify_rows
+from recurrent_iree_runtime.command_line import VERIFY_HEADERS, verify_rows
 
 from ._options import artifact_argument, console, devices_option, make_table, usable_devices
 

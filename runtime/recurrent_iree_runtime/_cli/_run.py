@@ -1,6 +1,8 @@
 """`run`: call an entry with arrays from files."""
 
 import argparse
+import os
+from collections.abc import Sequence
 from typing import Any
 
 from recurrent_iree_runtime._arrays_io import gather_inputs, write_arrays
@@ -39,23 +41,59 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run, print a table of the outputs, and write them if asked to."""
-    with load(options.file, options.device, weights=options.weights) as model:
-        name = options.entry or model.manifest.default_entry
-        entry = model.plan(name).entry
+    """Run the command."""
+    run_entry(
+        options.file,
+        options.input,
+        output=options.output,
+        entry=options.entry,
+        device=options.device,
+        weights=options.weights,
+    )
+    return 0
+
+
+def run_entry(
+    file: str | os.PathLike[str],
+    inputs: Sequence[str],
+    *,
+    output: str | None = None,
+    entry: str | None = None,
+    device: str = "auto",
+    weights: str | None = None,
+) -> None:
+    """Call an entry of an artifact, print a table of its outputs, and write them if asked to.
+
+    Args:
+        file: the artifact.
+        inputs: ``FILE.npy`` in the order of the signature, ``NAME=FILE.npy``, or one ``FILE.npz``.
+        output: where to write the outputs, as ``.npz`` or ``.npy``.
+        entry: its name; by default the default entry.
+        device: where to run.
+        weights: a file of other weights, as ``.safetensors``.
+
+    Raises:
+        ArgumentError: a file that cannot be read as an array, or an entry that has no inputs.
+        Everything that `recurrent_iree_runtime.load` and a call raise.
+
+    Example:
+        >>> run_entry("model.riree", ["x.npy"], output="y.npz")  # doctest: +SKIP
+    """
+    with load(file, device, weights=weights) as model:
+        name = entry or model.manifest.default_entry
+        taken = model.plan(name).entry
         if name == "init":
             raise ArgumentError("'init' has no inputs to run; open a session in Python instead")
-        parts = unflatten(entry.input_tree, gather_inputs(entry, options.input))
+        parts = unflatten(taken.input_tree, gather_inputs(taken, inputs))
         result = model.run(name, *parts["args"], **parts["kwargs"])
-        leaves = flatten(entry.output_tree, result, "the result")
-        names = _names([leaf.name for leaf in entry.outputs])
+        leaves = flatten(taken.output_tree, result, "the result")
+        names = _names([leaf.name for leaf in taken.outputs])
         arrays = dict(zip(names, leaves, strict=True))
-        if options.output:
-            write_arrays(options.output, arrays)
+        if output:
+            write_arrays(output, arrays)
         print(f"{model.name}, entry {name!r}, on {model.device.name} ({model.device.description})")
         rows = [[n, str(a.dtype), str(list(a.shape)), _range(a)] for n, a in arrays.items()]
         print(table_text(["output", "dtype", "shape", "range"], rows))
-    return 0
 
 
 def _names(names: list[str]) -> list[str]:
