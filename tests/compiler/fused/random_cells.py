@@ -32,7 +32,10 @@ class Choices:
 
 @dataclass
 class Pool:
-    """The values that a cell has so far, and the weights that it has asked for."""
+    """The values that a cell has so far, and the weights that it has asked for.
+
+    What would be large for `batch` rows is left out.
+    """
 
     choices: Choices
     batch: int
@@ -61,7 +64,7 @@ class Pool:
         return self.choices.of(found) if found else None
 
     def add(self, value):
-        if value.size < 4096:
+        if value.size // value.shape[0] * self.batch < 4096:
             self.values.append(value)
 
 
@@ -296,10 +299,14 @@ def _fitted(pool, state):
     return jnp.tanh(flat).reshape(state.shape)
 
 
-def random_cell(numbers):
-    """A function with a scan over a random cell, and arguments for it."""
+def random_cell(numbers, rows=None):
+    """A function with a scan over a random cell, and arguments for it.
+
+    The function takes any number of rows; the arguments have as many as the numbers say, or `rows`.
+    """
     choices = Choices(list(numbers[:8]))
-    batch = choices.of([3, 1, 2, 5, 9])
+    small = choices.of([3, 1, 2, 5, 9])
+    batch = rows or small
     units = choices.of([4, 5, 8, 16, 7, 24])
     extra = choices.below(6)
     random = np.random.default_rng(int(sum(numbers)) % 2**32)
@@ -318,7 +325,7 @@ def random_cell(numbers):
     weights: list = []
     body = list(numbers[8:])
     first = ([jnp.asarray(s) for s in states], [jnp.asarray(x[0]) for x in inputs])
-    jax.eval_shape(lambda: _cell(body, batch, weights, *first))
+    jax.eval_shape(lambda: _cell(body, small, weights, *first))
     count, reverse, batch_first = len(states), bool(choices.below(2)), bool(choices.below(2))
     if batch_first:
         inputs = [np.swapaxes(x, 0, 1).copy() for x in inputs]
@@ -330,7 +337,7 @@ def random_cell(numbers):
         own = list(arguments[count + len(inputs) :])
 
         def step(carry, xs):
-            after, outputs = _cell(body, batch, own, list(carry), list(xs))
+            after, outputs = _cell(body, small, own, list(carry), list(xs))
             return tuple(after), tuple(outputs)
 
         xs = tuple(turned(arguments[count : count + len(inputs)]))

@@ -13,10 +13,12 @@ import os
 import jax
 import numpy as np
 import pytest
-from compiler.fused import running
+from compiler.fused import any_rows, running
 from compiler.fused.random_cells import random_cell
 from hypothesis import HealthCheck, given, settings, strategies as st
 
+import recurrent_iree as ri
+import recurrent_iree_runtime as rt
 from recurrent_iree_compiler._fused import Refusal
 
 NUMBERS = st.lists(st.integers(0, 65535), min_size=24, max_size=90)
@@ -35,6 +37,28 @@ def check(numbers):
         if not _explained_by_rounding(function, arguments, made, expected):
             raise
     return [f for f in found if isinstance(f, Refusal)]
+
+
+def check_any_rows(numbers):
+    """The same for any number of rows: why there is no kernel, or nothing."""
+    function, specs, inputs, whole = any_rows.program(
+        lambda _, rows, __: random_cell(numbers, rows), 0
+    )
+    options = ri.BuildOptions(verify=False)
+    try:
+        artifact = ri.compile(function, *specs, targets=["cpu"], fallback="error", options=options)
+    except ri.UnsupportedError as error:
+        return [str(error)]
+    with rt.load(artifact.to_bytes(), device="cpu") as model:
+        for rows in (1, 3, 4, 6, 17):
+            made = [np.asarray(y) for y in jax.tree.leaves(model(*inputs(rows)))]
+            expected = running.by_xla(function, whole(rows))
+            try:
+                running.assert_close(made, expected, rtol=1e-4, atol=2e-5)
+            except AssertionError:
+                if not _explained_by_rounding(function, whole(rows), made, expected):
+                    raise
+    return []
 
 
 def _explained_by_rounding(function, arguments, made, expected):
@@ -69,9 +93,15 @@ def test_random_cells_equal_xla(numbers):
 def sweep(seeds):
     refused = []
     for seed in seeds:
-        random = np.random.default_rng(seed)
-        refused += check([int(n) for n in random.integers(0, 65536, 80)])
+        refused += check(_numbers(seed))
     return refused
+
+
+def _chosen(total):
+    """The first cell of a sweep and how many, as the environment says."""
+    names = ("RIREE_FIRST_CELL", "0"), ("RIREE_CELLS", str(total))
+    first, count = (int(os.environ.get(*name)) for name in names)
+    return first, count
 
 
 @pytest.mark.parametrize("first", range(10_000, 10_180, 20))
@@ -79,12 +109,25 @@ def test_twenty_cells_of_the_sweep(first):
     assert not sweep(range(first, first + 20))
 
 
+def _numbers(seed):
+    return [int(n) for n in np.random.default_rng(seed).integers(0, 65536, 80)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(4 * 3600)
+def test_sweep_for_any_number_of_rows():
+    """``RIREE_CELLS`` (100) cells from ``RIREE_FIRST_CELL`` on, each one a file of its own."""
+    first, total = _chosen(100)
+    refused = [why for n in range(first, first + total) for why in check_any_rows(_numbers(n))]
+    print(f"{total} cells from {first}: {total - len(refused)} fused", *refused, sep="\n")
+    assert len(refused) <= total * 0.05, refused
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(4 * 3600)
 def test_sweep_of_random_cells():
     """None wrong, at least 95% fused; the refusals are in the message."""
-    first = int(os.environ.get("RIREE_FIRST_CELL", "0"))
-    total = int(os.environ.get("RIREE_CELLS", "2000"))
+    first, total = _chosen(2000)
     refused = sweep(range(first, first + total))
     print(f"{total} cells from {first}: {total - len(refused)} fused", *map(str, refused), sep="\n")
     assert len(refused) <= total * 0.05, [str(r) for r in refused]
