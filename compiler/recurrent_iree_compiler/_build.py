@@ -163,14 +163,25 @@ class _Build:
         try:
             job.module = self._compiled(job)
         except (CompileError, CompilerCrashError) as error:
-            if not self._is_any_length(job):
-                raise
             reason = (str(error).strip().splitlines() or [""])[0]
+            if not self._is_any_length(job):
+                raise self._of_unknown_rows(job, error) from error
             self._in_chunks(job, f"IREE does not compile it for any length: {reason}")
             self._plan(job, job.lacks)
             job.module = self._compiled(job)
         job.seconds += time.perf_counter() - start
         job.report.size = len(job.module)
+
+    def _of_unknown_rows(self, job: _Job, error: Exception) -> Exception:
+        """`error`, or one that says what to do if steps of any number of rows may be its cause."""
+        steps = [d for d in job.report.decisions if d.form == "steps in a row"]
+        if not steps or isinstance(error, UnsupportedError):
+            return error
+        return UnsupportedError(
+            f"IREE does not compile {steps[0].recurrence!r} for {job.target.name!r}, written out "
+            f"for any number of rows: {steps[0].reason}. Name the sizes, for example "
+            f'"{self._unknown[0]}=1|8".\n{error}'
+        )
 
     def _compiled(self, job: _Job) -> bytes:
         target = replace(job.target, flags=job.flags)
@@ -219,7 +230,7 @@ class _Build:
             return text
         name = self._unknown[0]
         return (
-            f'{text.partition(". Do not use it")[0]}. Nothing can stand in for a function with '
+            f"{text.partition('. Do not use it')[0]}. Nothing can stand in for a function with "
             f'"{name}=?"; name the sizes, for example "{name}=1|8", and please report it'
         )
 

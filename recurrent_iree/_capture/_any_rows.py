@@ -6,6 +6,7 @@ compiler proves, so it reads the step for `ROWS` rows, and loops over as many as
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,15 +23,27 @@ ROWS = 1_000_003
 def step_for_any_rows(
     cell: Callable[..., Any], arguments: Sequence[Any], length: Any
 ) -> ClosedJaxpr | None:
-    """`cell` for `ROWS` rows; ``None`` if one symbol besides `length` is not all that is unknown.
+    """`cell` for `ROWS` rows; ``None`` if it computes with their number, or more is unknown.
 
     `arguments` are arrays or their shapes as the cell takes them.
     """
-    avals = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arguments]
-    names = {name for a in avals for n in a.shape for name in symbols(n)}
-    if len(names) != 1 or names & symbols(length):
+    names = unknown_rows(arguments, length)
+    if not names:
         return None
-    return at_sizes(flatten_calls(jax.make_jaxpr(cell)(*avals)), dict.fromkeys(names, ROWS))
+    avals = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arguments]
+    with contextlib.suppress(_SizeAsValue):
+        return at_sizes(flatten_calls(jax.make_jaxpr(cell)(*avals)), dict.fromkeys(names, ROWS))
+    return None
+
+
+def unknown_rows(arguments: Sequence[Any], length: Any) -> set[str]:
+    """The symbol that is all that is unknown besides `length`; empty if there are more or none."""
+    names = {name for a in arguments for n in a.shape for name in symbols(n)}
+    return set() if len(names) != 1 or names & symbols(length) else names
+
+
+class _SizeAsValue(Exception):
+    """Raised inside this module: a number that stands for any must not be a value."""
 
 
 def symbols(size: Any) -> set[str]:
@@ -52,6 +65,8 @@ def at_sizes(jaxpr: ClosedJaxpr, sizes: Mapping[str, int]) -> ClosedJaxpr:
             return atom.val if isinstance(atom, Literal) else env[atom]
 
         for eqn in inner.eqns:
+            if eqn.primitive.name == "dim_as_value":
+                raise _SizeAsValue
             params = {key: _fixed(value, sizes) for key, value in eqn.params.items()}
             with eqn.ctx.manager:
                 bound = eqn.primitive.get_bind_params(params)

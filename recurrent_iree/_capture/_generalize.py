@@ -12,10 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import export
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
+from recurrent_iree._spec import TIME
+
+from ._any_rows import symbols
 from ._jaxpr import flatten_calls
 from ._program import Program, Trace
 
@@ -137,14 +141,22 @@ class _General:
             result = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(params))
         return result if eqn.primitive.multiple_results else [result]
 
+    def _size(self, values: Sequence[np.ndarray]) -> Any:
+        """A number of rows as a value: a mean over the rows divides by it."""
+        whole = [v.shape == () and v.dtype.kind in "if" and v == np.rint(v) for v in values]
+        size = self.number([int(v) for v in values]) if all(whole) else None
+        if size is None or TIME in symbols(size):
+            raise NotGeneral("a constant depends on it")
+        return jnp.asarray(size).astype(values[0].dtype)
+
     def _read(
         self, atoms: Sequence[Any], env: Mapping[Any, Any], wiring: Sequence[Mapping[Var, int]]
     ) -> Any:
         if isinstance(atoms[0], Literal):
-            values = [a.val for a in atoms]
-            if len({np.asarray(v).tobytes() for v in values}) != 1:  # NaN is what it is
-                raise NotGeneral("a constant depends on it")
-            return values[0]
+            values = [np.asarray(a.val) for a in atoms]
+            if len({v.tobytes() for v in values}) != 1:  # NaN is what it is
+                return self._size(values)
+            return atoms[0].val
         if len({w[a] for w, a in zip(wiring, atoms, strict=True)}) != 1:
             raise NotGeneral("the order of operations depends on it")
         return env[atoms[0]]

@@ -12,7 +12,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
 from ._accumulators import take_out
-from ._any_rows import ROWS, step_for_any_rows
+from ._any_rows import ROWS, step_for_any_rows, unknown_rows
 from ._jaxpr import run_equations
 from ._mark import marked as marked_any
 from ._pieces import number_of_pieces
@@ -230,8 +230,9 @@ def emit_recurrence(
     operands = [*consts, *init, *xs]
     if any(not isinstance(n, int) for value in operands for n in jnp.shape(value)):
         inputs = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype) for x in xs]
-        template = step_for_any_rows(cell, [*consts, *init, *inputs], length)
-        if template is not None:
+        arguments = [*consts, *init, *inputs]
+        template = step_for_any_rows(cell, arguments, length)
+        if unknown_rows(arguments, length):
             attributes["rows"] = ROWS
         step = marked_any(cell, CELL, {})
         loop = _plain_loop(step, counts, length, reverse)

@@ -99,7 +99,7 @@ def test_a_seen_shape_is_called_without_looking_again() -> None:
     for _ in range(2):
         for batch in (3, 8):
             model(x[:batch])
-    made = [key for key in model._shortcuts if key[1][0] in (3, 8)]
+    made = [key for key in model._shortcuts if key[1] in [(n, LONGEST, FEATURES) for n in (3, 8)]]
     assert len(made) == len({*made}) == 2
 
 
@@ -197,10 +197,18 @@ def test_the_last_of_no_steps_is_refused() -> None:
             model(x[:, :0])
 
 
+def _most_of_rows(x: Any) -> Any:
+    def step(h: Any, v: Any) -> Any:
+        h = jnp.tanh(v + h - 0.5 * jnp.max(h, axis=0))
+        return h, (h, h[:, 0] > 0)
+
+    return lax.scan(step, jnp.zeros_like(x[0]), x)[1]
+
+
 def _mean_of_rows(x: Any) -> Any:
     def step(h: Any, v: Any) -> Any:
-        h = jnp.tanh(v + h - jnp.mean(h, axis=0) + 0.5 * jnp.max(h, axis=0))
-        return h, (h, h[:, 0] > 0)
+        h = jnp.tanh(v + h - jnp.mean(h, axis=0))
+        return h, h
 
     return lax.scan(step, jnp.zeros_like(x[0]), x)[1]
 
@@ -233,14 +241,16 @@ def _turned(x: Any) -> Any:
     return lax.scan(step, jnp.zeros_like(x[0]), x)[1]
 
 
-def _sorted(x: Any) -> Any:
-    """Rows of their own, but no kernel."""
+def _nested(x: Any) -> Any:
+    """Rows of their own, but no kernel: a loop in the loop, over what has no rows."""
 
-    def step(h: Any, v: Any) -> Any:
-        h = jnp.sort(v - 0.5 * h, axis=-1)
-        return h, h
+    def step(state: Any, v: Any) -> Any:
+        h, table = state
+        table = lax.fori_loop(0, 3, lambda _, a: jnp.cos(a), table)
+        h = 0.5 * h * table + v
+        return (h, table), h
 
-    return lax.scan(step, jnp.zeros_like(x[0]), x)[1]
+    return lax.scan(step, (jnp.zeros_like(x[0]), jnp.ones(FEATURES)), x)[1]
 
 
 def _loop_in_the_loop(x: Any) -> Any:
@@ -251,11 +261,12 @@ def _loop_in_the_loop(x: Any) -> Any:
 
 
 NEED_EACH_OTHER = {
-    _mean_of_rows: "it mixes rows, whose number is not known",
-    _ends_together: "a row may need another row",
-    _between_rows: "it mixes rows, whose number is not known",
-    _turned: "it mixes rows, whose number is not known",
-    _sorted: "stablehlo.sort",
+    _most_of_rows: "stablehlo.reduce: a row may need another row",
+    _mean_of_rows: "stablehlo.reduce: a row may need another row",
+    _ends_together: "stablehlo.reduce: a row may need another row",
+    _between_rows: "stablehlo.dot_general: a row may need another row",
+    _turned: "stablehlo.slice: a row may need another row",
+    _nested: "stablehlo.while: control flow or a region inside the cell",
 }
 
 
@@ -273,6 +284,35 @@ def test_steps_whose_rows_need_each_other_are_written_out(program: Any) -> None:
             _close(model(x), [np.asarray(y) for y in jax.tree.leaves(program(jnp.asarray(x)))])
 
 
+def _sorted(x: Any) -> Any:
+    def step(h: Any, v: Any) -> Any:
+        h = jnp.sort(v - 0.5 * h, axis=-1)
+        return h, h
+
+    return lax.scan(step, jnp.zeros_like(x[0]), x)[1]
+
+
+def test_a_step_may_compute_with_the_number_of_rows() -> None:
+    def program(x: Any) -> Any:
+        def step(h: Any, v: Any) -> Any:
+            h = jnp.tanh(v + h / h.shape[0])
+            return h, h
+
+        return lax.scan(step, jnp.zeros_like(x[0]), x)[1] * x.shape[1]
+
+    artifact = ri.compile(program, ri.spec(5, "batch=?", FEATURES), targets=["cpu"])
+    with rt.load(artifact.to_bytes(), device="cpu") as model:
+        for batch in (1, 4, 7):
+            x = rng.standard_normal((5, batch, FEATURES)).astype(np.float32)
+            _close(model(x), [np.asarray(program(jnp.asarray(x)))])
+
+
+def test_steps_that_iree_does_not_compile_are_refused() -> None:
+    message = 'IREE does not compile .*because of stablehlo.sort: .*"batch=1|8"'
+    with pytest.raises(ri.UnsupportedError, match=message):
+        ri.compile(_sorted, ri.spec(5, "batch=?", FEATURES), targets=["cpu"])
+
+
 def test_a_loop_in_the_loop_over_any_number_of_rows_is_refused() -> None:
     with pytest.raises(ri.UnsupportedError, match='dynamic size.*"batch=1|8"'):
         ri.compile(_loop_in_the_loop, ri.spec(5, "batch=?", FEATURES), targets=["cpu"])
@@ -280,7 +320,7 @@ def test_a_loop_in_the_loop_over_any_number_of_rows_is_refused() -> None:
 
 def test_a_stream_of_rows_that_need_each_other() -> None:
     def program(x: Any) -> Any:
-        return jnp.swapaxes(_mean_of_rows(jnp.swapaxes(x, 0, 1))[0], 0, 1)
+        return jnp.swapaxes(_most_of_rows(jnp.swapaxes(x, 0, 1))[0], 0, 1)
 
     artifact = ri.compile(program, ri.spec("batch=?", "time=4", FEATURES), targets=["cpu"])
     x = rng.standard_normal((6, 4, FEATURES)).astype(np.float32)
@@ -291,15 +331,15 @@ def test_a_stream_of_rows_that_need_each_other() -> None:
 
 @pytest.mark.parametrize(("time", "has"), [(33, "it has 33"), ("time=?", "it has any number of")])
 def test_many_steps_whose_rows_need_each_other_are_refused(time: Any, has: str) -> None:
-    message = f'stablehlo.*: it mixes rows.*Up to 32 steps are written out.*{has}.*"batch=1|8"'
+    message = f'stablehlo.reduce: a row may.*Up to 32 steps are written out.*{has}.*"batch=1|8"'
     with pytest.raises(ri.UnsupportedError, match=message):
-        ri.compile(_mean_of_rows, ri.spec(time, "batch=?", FEATURES), targets=["cpu"])
+        ri.compile(_most_of_rows, ri.spec(time, "batch=?", FEATURES), targets=["cpu"])
 
 
 def test_steps_whose_rows_need_each_other_are_refused_on_request() -> None:
     spec = ri.spec(5, "batch=?", FEATURES)
-    with pytest.raises(ri.UnsupportedError, match="cannot be fused.*it mixes rows"):
-        ri.compile(_mean_of_rows, spec, targets=["cpu"], fallback="error")
+    with pytest.raises(ri.UnsupportedError, match="cannot be fused.*stablehlo.reduce: a row may"):
+        ri.compile(_most_of_rows, spec, targets=["cpu"], fallback="error")
 
 
 def test_wrong_numbers_of_any_number_of_rows_are_refused(

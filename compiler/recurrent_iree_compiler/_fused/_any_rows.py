@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from ._batch import mixing_op
 from ._index import Affine, variable
 from ._ir import Cell, Refused, Value
 
@@ -28,7 +29,7 @@ def check_rows(cell: Cell, batch: Batch) -> None:
     if not cell.rows:
         return
     if not any(v.shape[a] == cell.rows for v, a in batch.items()):
-        op = next((op for op in cell.ops if any(is_whole(cell, v) for v in op.operands)), None)
+        op = mixing_op(cell)
         name = f"stablehlo.{op.kind}" if op else "recurrent_iree.cell"
         raise Refused(name, "a row may need another row, and their number is not known")
     for op in cell.ops:

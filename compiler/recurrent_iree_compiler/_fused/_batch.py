@@ -32,6 +32,18 @@ def find_batch(cell: Cell) -> dict[Value, int]:
     return {value: axis for value, axis in members[best]} if best else {}
 
 
+def mixing_op(cell: Cell) -> Op | None:
+    """The first operation in which a row of a number that is not known may touch another one."""
+    for op in cell.ops:
+        mapped = {axis for pair in _pairs(op) for axis in pair}
+        for value in (v for v in (*op.operands, *op.results) if v not in cell.splats):
+            for axis, size in enumerate(value.shape):
+                known = (value, axis) in mapped or _harmless(op, value, axis)
+                if size >= cell.rows and not known:
+                    return op
+    return None
+
+
 class _Classes:
     def __init__(self) -> None:
         self.parent: dict[Axis, Axis] = {}

@@ -52,6 +52,8 @@ def _cell_of(composite: Any, attributes: Any, functions: dict[str, Any]) -> str:
     """The function of one step; with rows of any number that for a number which stands for it."""
     if "template" in attributes:
         return ir.StringAttr(attributes["template"]).value
+    if "rows" in attributes:
+        raise Refused(CELL, "it computes with the number of rows, which is not known")
     return _cell_symbol(functions[_symbol(composite, "decomposition")], functions)
 
 

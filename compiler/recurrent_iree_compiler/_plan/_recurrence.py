@@ -135,7 +135,7 @@ def _read(op: Any, by_symbol: dict[str, Any]) -> Recurrence:
         num_xs=number("num_xs"),
         length=number("length"),
         reverse=ir.BoolAttr(attributes["reverse"]).value,
-        any_rows="template" in attributes,
+        any_rows="rows" in attributes,
     )
 
 
