@@ -15,8 +15,10 @@ kernel in the place of the composite. The way through this package:
     _stages     which values are stored, which loop computes them
     _tiles      lanes, rows and registers of each loop, from what is known of the machine
     _share      how many workgroups share a step, and which stages they cut
+    _order      which way weights are read, which loops run together for a few rows
     _kernel     the body, by _evaluate (element-wise), _products and _reductions
     _team, _together, _cuts   workgroups that claim parts of a step
+    _matrix     products outside of the loops, as kernels of one step
     _executable, _wrapper, _lines, _packed, _fuse   its surroundings, and putting it into the module
 """
 
@@ -24,10 +26,12 @@ from ._explain import KernelPlan as KernelPlan, StagePlan as StagePlan
 from ._fuse import (
     FusedKernel as FusedKernel,
     Refusal as Refusal,
+    erase_unused as erase_unused,
     splice as splice,
     try_fuse as try_fuse,
 )
 from ._machine import Machine as Machine, known_machine as known_machine
 from ._many_rows import kernel_multiplies as kernel_multiplies
+from ._matrix import fuse_product as fuse_product, product_of as product_of
 from ._narrow import Narrow as Narrow, narrow_of as narrow_of
 from ._share import MOST_PARTS as MOST_PARTS

@@ -80,7 +80,7 @@ def _best(cell: Cell, classes: _Classes, members: dict[Axis, list[Axis]]) -> Axi
         if not value.shape:
             continue
         axis = classes.find((value, 0))
-        if value in cell.carry:
+        if value in cell.carry or not cell.carry:
             votes[axis] += 1
         if value.size > value.shape[0]:
             deep.add(axis)

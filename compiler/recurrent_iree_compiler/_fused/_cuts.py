@@ -30,15 +30,18 @@ class Cut:
         return plain[0] if plain and space[plain[0]] > tiles else last
 
     @contextmanager
-    def loop(self, starts: Sequence[int], width: int) -> Iterator[Affine]:
-        """The trips that begin in this part, if trip `n` begins at ``starts[n]`` of `width`."""
+    def loop(self, starts: Sequence[int], width: int, odd: str = "") -> Iterator[Affine]:
+        """The trips that begin in this part, if trip `n` begins at ``starts[n]`` of `width`.
+
+        The last one is the first if the flag called `odd` is set.
+        """
         bounds = [p * width for p in range(self.parts + 1)]
         firsts = [sum(s * self.parts < bound for s in starts) for bound in bounds]
         low, high = self._pick(firsts[:-1]), self._pick(firsts[1:])
         w, name = self.w, self.w.fresh()
         w.line(f"scf.for {name} = {low} to {high} step {w.index(1)} {{")
         with w.scope():
-            yield variable(name)
+            yield turned(w, variable(name), w.op(f"arith.addi {low}, {high} : index"), odd)
         w.line("}")
 
     def _pick(self, values: list[int]) -> str:
@@ -52,3 +55,18 @@ class Cut:
             here = w.op(f"arith.cmpi eq, {self.part}, {w.index(number)} : index")
             chosen = w.op(f"arith.select {here}, {w.index(value)}, {chosen} : index")
         return chosen
+
+
+def turned(w: Writer, trip: Affine, bounds: str, odd: str) -> Affine:
+    """`trip`, or where the flag `odd` is set the one as far from the end; `bounds` is their sum.
+
+    What was read last is then read first in the next step, while it is still in a cache: in one
+    direction only, weights that are a little too large for it would push each other out.
+    """
+    if not odd:
+        return trip
+    one = w.index(1)
+    back = w.op(
+        f"arith.subi {w.op(f'arith.subi {bounds}, {one} : index')}, {w.address(trip)} : index"
+    )
+    return variable(w.op(f"arith.select {odd}, {back}, {w.address(trip)} : index"))

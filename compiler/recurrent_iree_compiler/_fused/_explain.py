@@ -56,6 +56,7 @@ class KernelPlan:
         sharing: how many workgroups share a step, and why; empty where the rows are split.
         early_exit: when steps are left out because they change nothing, or why none are; empty if
             the cell has no flag that could say so.
+        turns: whether every other step reads its weights from the other end.
     """
 
     steps: int | None
@@ -70,6 +71,7 @@ class KernelPlan:
     stored: str
     sharing: str
     early_exit: str
+    turns: bool
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON."""
@@ -87,6 +89,8 @@ class KernelPlan:
             lines.append(self.sharing)
         if self.early_exit:
             lines.append(self.early_exit)
+        if self.turns:
+            lines.append("every other step reads its weights from the other end, still in cache")
         if self.outside:
             lines.append(f"{self.outside} operations moved out of the loop")
         total = sum(self.buffers.values())
@@ -129,6 +133,7 @@ def explain(kernel: Kernel, executable: Executable) -> KernelPlan:
         stored=_stored(kernel, executable),
         sharing=_sharing(kernel),
         early_exit=_early_exit(kernel),
+        turns=bool(kernel.nests.odd),
     )
 
 

@@ -87,23 +87,33 @@ def try_fuse(
             cell = parse_recurrence(module, composite)
             if not cell.rows and find_batch(cell):
                 absorb_products(cell, composite, machine)
-            hoist(cell)
-            vector_products_to_sums(cell)
-            push_slices(cell)
-            narrow = narrow_weights(composite, cell)
-            if not cell.rows and _rows(find_batch(cell)) >= FEWEST_ROWS:
-                chain_products(cell, [v for v, n in narrow.items() if n.varies is not None])
-            batch = find_batch(cell)
-            check_rows(cell, batch)
-            batch_first(cell, batch, composite)
-            stages = Stages(cell, batch)
-            executable = _executable(cell, stages, machine, name, narrow, share)
+            return fuse_cell(cell, composite, machine, name, share)
         except Refused as refused:
             return Refusal(refused.op, refused.reason)
-        kernel = executable.kernel
-        wrapper = Wrapper(executable, f"{name}.call")
-        plan = explain(kernel, executable)
-        return FusedKernel(name, executable.text, wrapper.text, plan, cell, wrapper)
+
+
+def fuse_cell(
+    cell: Cell, composite: Any, machine: Machine, name: str, share: int | None = None
+) -> FusedKernel:
+    """The kernel for `cell`, whose arguments and results are those of the operation `composite`.
+
+    Raises:
+        Refused: something in it has no place in a kernel.
+    """
+    hoist(cell)
+    vector_products_to_sums(cell)
+    push_slices(cell)
+    narrow = narrow_weights(composite, cell)
+    if not cell.rows and _rows(find_batch(cell)) >= FEWEST_ROWS:
+        chain_products(cell, [v for v, n in narrow.items() if n.varies is not None])
+    batch = find_batch(cell)
+    check_rows(cell, batch)
+    batch_first(cell, batch, composite)
+    stages = Stages(cell, batch)
+    executable = _executable(cell, stages, machine, name, narrow, share)
+    wrapper = Wrapper(executable, f"{name}.call")
+    plan = explain(executable.kernel, executable)
+    return FusedKernel(name, executable.text, wrapper.text, plan, cell, wrapper)
 
 
 def _rows(batch: dict[Value, int]) -> int:
@@ -160,10 +170,10 @@ def splice(
             replace_output(composite, kernel.cell, number, new)
         block = composite.block
         composite.erase()
-        _erase_unused(block)
+        erase_unused(block)
 
 
-def _erase_unused(block: Any) -> None:
+def erase_unused(block: Any) -> None:
     """Erase what nothing reads any more, so that nobody counts it."""
     for op in reversed([o.operation for o in block.operations]):
         unused = op.results and not any(list(r.uses) for r in op.results)

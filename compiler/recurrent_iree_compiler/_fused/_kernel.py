@@ -6,10 +6,12 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 from ._any_rows import AnyRows, is_whole, row_size
 from ._buffers import Binding, Buffer, index_of, inside, join, outside
 from ._chain import start_of
+from ._cuts import Cut
 from ._evaluate import Evaluator, Index, Names, NotVectorizable
 from ._finished import Idle, find_idle
 from ._index import Affine, variable
@@ -18,13 +20,14 @@ from ._ir import Cell, Value
 from ._machine import Machine
 from ._narrow import Narrow
 from ._nests import Nests, Point
+from ._order import runs_alone, splits_lanes, turns
 from ._packing import Pack, Packer
 from ._products import Products
 from ._reductions import Reduction
 from ._share import Sharing, Steps, choose_sharing, measure, obstacle
 from ._stages import Loop, Root, Stages
 from ._team import Team
-from ._tiles import Tile, choose_tile, workgroup_rows
+from ._tiles import MOST_ROWS, Tile, choose_tile, workgroup_rows
 from ._time import emit_loop
 from ._together import emit_together
 from ._writer import Writer, storage_dtype
@@ -65,8 +68,9 @@ class Kernel:
         batch = {v.shape[a] for v, a in stages.batch.items()}
         self.batch = batch.pop() if batch else 1
         self.any_rows = AnyRows(self, _row_bytes(cell, stages)) if cell.rows else None
-        self.rows = self.capacity = workgroup_rows(self.batch, _row_bytes(cell, stages), machine)
-        self.workgroups = -(-self.batch // self.rows)
+        self.by_lanes = splits_lanes(cell, stages, machine)
+        self.rows = self.capacity = self._workgroup_rows()
+        self.workgroups = machine.cores if self.by_lanes else -(-self.batch // self.rows)
         if self.any_rows is not None:
             self.rows, self.capacity = self.any_rows.block, self.any_rows.capacity
         self.kept = passed_through(cell)
@@ -78,6 +82,9 @@ class Kernel:
         self.never_idle = "" if isinstance(found, Idle) else found
         self._bind()
         self.nests = Nests(self.w, stages, self.homes, self.rows, self.first_row)
+        self.nests.odd = "%odd" if turns(cell, stages, machine) else ""
+        if self.by_lanes:
+            self.nests.cut = Cut(self.w, "%group", machine.cores)
         self.sharing = self._share(share)
         self.team: Team | None = None
         self._emit()
@@ -147,6 +154,11 @@ class Kernel:
         self.const_bindings, self.init_bindings, *results = single
         self.result_bindings = [b for bindings in results for b in bindings]
 
+    def _workgroup_rows(self) -> int:
+        if self.cell.carry:
+            return workgroup_rows(self.batch, _row_bytes(self.cell, self.stages), self.machine)
+        return self.batch if self.by_lanes else -(-self.batch // self.machine.cores)
+
     @property
     def own(self) -> list[Buffer]:
         """What a workgroup has for itself."""
@@ -200,6 +212,24 @@ class Kernel:
 
         self.nests.over(None, space, self.stages.has_rows(value), tile, body, Packer([], 1))
         source.base, target.base = saved
+
+    def emit_stages(self) -> None:
+        """All loops of a step."""
+        for alone, group in groupby(self.stages.loops, self._is_alone):
+            loops = list(group)
+            if alone or len(loops) == 1:
+                for loop in loops:
+                    self.emit_stage(loop)
+            else:
+                self.nests.in_blocks(MOST_ROWS, lambda loops=loops: self._each(loops))
+
+    def _each(self, loops: list[Loop]) -> None:
+        for loop in loops:
+            self.emit_stage(loop)
+
+    def _is_alone(self, loop: Loop) -> bool:
+        any_rows = self.any_rows is not None
+        return any_rows or runs_alone(loop, self.cell, self.stages, self.rows)
 
     def emit_stage(self, loop: Loop) -> None:
         """Emit one loop in vectors, or element by element where its lanes do not allow vectors."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ._buffers import Buffer
 from ._carried import segments
-from ._cuts import Cut
+from ._cuts import Cut, turned
 from ._evaluate import Block, Evaluator
 from ._index import Affine
 from ._ir import Value
@@ -30,6 +30,7 @@ class Nests:
         first_local: the place in this workgroup of the first of them.
         part: the loop around some of the rows, if `rows` are not all of the workgroup.
         cut: the part of a stage that is written, if workgroups share it.
+        odd: the name of a flag of every other step, in which weights are read from the end.
     """
 
     w: Writer
@@ -40,6 +41,7 @@ class Nests:
     first_local: Affine = Affine()
     part: Callable[[], AbstractContextManager[None]] = nullcontext
     cut: Cut | None = None
+    odd: str = ""
 
     def over(
         self,
@@ -60,9 +62,9 @@ class Nests:
         cut = self.cut if loop is not None else None
         shared = cut.axis(space, tile, blocked) if cut else None
 
-        def trips(axis: int, starts: range) -> AbstractContextManager[Affine]:
+        def trips(axis: int, starts: range, odd: str = "") -> AbstractContextManager[Affine]:
             if cut and axis == shared:
-                return cut.loop(starts, space[axis])
+                return cut.loop(starts, space[axis], odd)
             return self.w.loop(len(starts))
 
         def outer(axis: int, lanes: list[Affine]) -> None:
@@ -80,7 +82,11 @@ class Nests:
         def inner(lanes: list[Affine]) -> None:
             packer.segments = segments(space[-1], tile.lanes)
             for part in packer.segments:
-                with trips(last, part.starts) as n:
+                count = len(part.starts)
+                odd = self.odd if loop is not None and tile.sums and count > 1 else ""
+                with trips(last, part.starts, odd) as n:
+                    if not (cut and last == shared):
+                        n = turned(self.w, n, self.w.index(count), odd)
                     packer.segment, packer.tile = part, n
                     block([*lanes, n * part.lanes + Affine(part.start, lane=1)], part.lanes)
 
@@ -109,6 +115,15 @@ class Nests:
         with self.part() if rows else nullcontext():
             for first, size in self._blocks(self.rows if rows else 1, tile.rows):
                 body(self._evaluator(loop, self.block(first, size), lanes))
+
+    def in_blocks(self, size: int, body: Callable[[], None]) -> None:
+        """`body` for each block of `size` rows as if these were all; `size` divides the rows."""
+        saved = self.rows, self.first_row, self.first_local
+        with self.w.loop(self.rows // size) as n:
+            self.rows = size
+            self.first_row, self.first_local = saved[1] + n * size, saved[2] + n * size
+            body()
+        self.rows, self.first_row, self.first_local = saved
 
     def _blocks(self, total: int, size: int) -> Iterator[tuple[Affine, int]]:
         """A loop over whole blocks of `total`, then what is left: the first of each, its size."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ._machine import Machine
 
-_MOST_ROWS = 4
+MOST_ROWS = 4
 _MOST_VECTORS = 4
 # Sums that keep the multipliers busy: one row waits for its weights, several share each load.
 _ENOUGH_ALONE = 4
@@ -36,9 +36,9 @@ def workgroup_rows(batch: int, row_bytes: int, machine: Machine) -> int:
     What the rows keep between the loops of a step (`row_bytes` each) has to stay in the cache.
     """
     share = -(-batch // machine.cores)
-    if share > _MOST_ROWS:
-        fits = machine.l2 // 4 // max(row_bytes, 1) // _MOST_ROWS
-        share = min(-(-share // _MOST_ROWS), max(fits, 1)) * _MOST_ROWS
+    if share > MOST_ROWS:
+        fits = machine.l2 // 4 // max(row_bytes, 1) // MOST_ROWS
+        share = min(-(-share // MOST_ROWS), max(fits, 1)) * MOST_ROWS
     return min(batch, share)
 
 
@@ -54,7 +54,7 @@ def choose_tile(machine: Machine, bits: int, sums: int, rows: int, width: int) -
     if not sums:
         return Tile(native, 1, 0, "element-wise: one vector register at a time")
     room = machine.registers * 3 // 4
-    block = min(rows, _MOST_ROWS)
+    block = min(rows, MOST_ROWS)
     while block > 1 and block * sums > room:
         block -= 1
     enough = _ENOUGH_SHARED if block > 1 else _ENOUGH_ALONE

@@ -44,14 +44,15 @@ def emit_loop(kernel: Kernel, idle: Idle | None) -> Affine:
 
 def _step(kernel: Kernel) -> None:
     places(kernel)
-    for loop in kernel.stages.loops:
-        kernel.emit_stage(loop)
+    kernel.emit_stages()
 
 
 def places(kernel: Kernel) -> None:
     """The half that is written, and the place of the step in inputs and outputs."""
     w = kernel.w
     w.line(f"%next = arith.subi {w.index(1)}, %now : index")
+    if kernel.nests.odd:
+        w.line(f"{kernel.nests.odd} = arith.cmpi ne, %now, {w.index(0)} : index")
     if kernel.cell.reverse:
         last = w.op(f"arith.subi %steps, {w.index(1)} : index") if kernel.cell.any_length else ""
         last = last or w.index(kernel.cell.length - 1)
@@ -75,8 +76,7 @@ def _step_or_copy(kernel: Kernel, idle: Idle) -> None:
         w.line("scf.yield %now : index")
     w.line("} else {")
     with w.scope():
-        for loop in kernel.stages.loops:
-            kernel.emit_stage(loop)
+        kernel.emit_stages()
         w.line("scf.yield %next : index")
     w.line("}")
     w.line(f"%more = arith.addi %idle, {w.index(1)} : index")

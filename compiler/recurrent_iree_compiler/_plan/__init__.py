@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from recurrent_iree_compiler._fused import (
@@ -35,6 +35,7 @@ from ._loops import (
     nested_loop,
     single_step,
 )
+from ._products import count_products, fuse_products
 from ._recurrence import (
     Recurrence as Recurrence,
     find_other_loops as find_other_loops,
@@ -152,6 +153,8 @@ def plan_module(
     drop_unused(module)
     if any(decision.form == "steps in a row" for decision in decisions):
         check_loops(module)
+    if driver in _FUSING_DRIVERS and options.fuse and options.data_tiling is None:
+        fuse_products(module, known_machine(target), spliced)
     if driver in _FUSING_DRIVERS:
         widen_sums(module)
     rewrite_unknown_sizes(module)
@@ -183,7 +186,8 @@ def plan_tiling(
     if driver != "cpu" or target.startswith(_WITHOUT_TILES):
         return None
     forced = (options or PlanOptions()).data_tiling
-    return choose_tiling(module, known_machine(target), decisions, forced)
+    tiling = choose_tiling(module, known_machine(target), decisions, forced)
+    return replace(tiling, kernels=count_products(module))
 
 
 def plan_schedule(

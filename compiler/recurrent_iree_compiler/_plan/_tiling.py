@@ -27,10 +27,11 @@ _CALLS = {"func.call": "callee", "stablehlo.composite": "decomposition"}
 
 @dataclass(frozen=True)
 class Tiling:
-    """Whether products outside of the loops are packed, and why."""
+    """Whether products outside of the loops are packed, and why; how many others are `kernels`."""
 
     packed: bool
     reason: str
+    kernels: int = 0
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -40,7 +41,8 @@ class Tiling:
     @property
     def text(self) -> str:
         """The choice as a line of the report."""
-        return f"{'packed' if self.packed else 'not packed'}: {self.reason}"
+        others = f"; {self.kernels} with weights are kernels" if self.kernels else ""
+        return f"{'packed' if self.packed else 'not packed'}: {self.reason}{others}"
 
 
 def choose_tiling(
