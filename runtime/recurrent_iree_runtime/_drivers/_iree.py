@@ -19,6 +19,7 @@ from ._iree_arrays import Reader, to_plain
 from ._iree_call import MEMORY, USAGE, bound_call, input_plan, view_of
 from ._iree_devices import Opened, forget_device, open_device, vm_instance
 from ._iree_errors import IREE_ERRORS, mapped
+from ._iree_pages import huge_pages
 
 _LOCAL_URIS = ("local-sync", "local-task")
 
@@ -69,7 +70,9 @@ class IreeExecutable(Executable):
             if self._kept[1] is not None:
                 provider = self._kept[1][0].create_provider(scope="weights")
                 modules.append(ireert.create_io_parameters_module(instance, provider))
-            self.context: Any = ireert.VmContext(instance, modules=[*modules, self.module])
+            modules.append(self.module)
+            with huge_pages(weights if uri == "local-sync" else {}):
+                self.context: Any = ireert.VmContext(instance, modules=modules)
         except RecurrentIreeError:
             raise
         except IREE_ERRORS as error:
