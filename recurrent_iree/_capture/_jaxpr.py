@@ -115,3 +115,13 @@ def dependent_variables(jaxpr: Jaxpr, roots: Iterable[Var]) -> set[Var]:
         if any(isinstance(atom, Var) and atom in marked for atom in eqn.invars):
             marked.update(eqn.outvars)
     return marked
+
+
+def origins(equations: Iterable[JaxprEqn], roots: Sequence[Var]) -> dict[Var, frozenset[int]]:
+    """The numbers of the `roots` that each variable is computed from; none if it is missing."""
+    found = {v: frozenset((n,)) for n, v in enumerate(roots)}
+    none: frozenset[int] = frozenset()
+    for eqn in equations:
+        value = none.union(*(found.get(a, none) for a in eqn.invars if isinstance(a, Var)))
+        found.update(dict.fromkeys(eqn.outvars, value))
+    return found

@@ -29,7 +29,7 @@ def number_of_pieces(split: Split, length: Any) -> int:
         return 1
     made = {v for eqn in split.before for v in eqn.outvars}
     read = variables(a for eqn in (*split.loop, *split.after) for a in eqn.invars)
-    step = sum(_bytes(v.aval) for v in read if v in made)
+    step = sum(size_in_bytes(v.aval) for v in read if v in made)
     if length * step < LARGE:
         return 1
     return max(1, min(MOST, length * step // PIECE, length // 4))
@@ -40,7 +40,7 @@ def _stays_in_kernels(equations: list[JaxprEqn]) -> bool:
     products = [eqn for eqn in equations if eqn.primitive.name == "dot_general"]
     plain = all(eqn.primitive.name in PLAIN for eqn in equations)
     return plain and all(
-        kernel_multiplies(_rows(eqn), _bytes(eqn.invars[1].aval)) for eqn in products
+        kernel_multiplies(_rows(eqn), size_in_bytes(eqn.invars[1].aval)) for eqn in products
     )
 
 
@@ -52,7 +52,8 @@ def _rows(eqn: JaxprEqn) -> int:
     return math.prod(n for axis, n in enumerate(shape) if axis not in contracted)
 
 
-def _bytes(aval: Any) -> int:
+def size_in_bytes(aval: Any) -> int:
+    """Of an array; 0 if its sizes are not known."""
     if any(not isinstance(n, int) for n in aval.shape):
         return 0
     return math.prod(aval.shape) * np.dtype(aval.dtype).itemsize

@@ -14,24 +14,31 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
-from ._jaxpr import bind, dependent_variables, evaluate, flatten_calls
+from ._jaxpr import bind, evaluate, flatten_calls, origins
 
 
-def flatten_body(jaxpr: ClosedJaxpr, num_consts: int, num_carry: int) -> ClosedJaxpr:
+def flatten_body(
+    jaxpr: ClosedJaxpr, num_consts: int, num_carry: int, *, by_state: bool = False
+) -> ClosedJaxpr:
     """`jaxpr` with every call inlined and products of concatenations taken apart.
 
     They stay whole unless some parts need the carry and some do not: only then can a part leave.
+    With `by_state` it is enough that parts need different states, which may become two loops.
     """
     jaxpr = flatten_calls(jaxpr)
     carry = jaxpr.jaxpr.invars[num_consts : num_consts + num_carry]
-    carried = dependent_variables(jaxpr.jaxpr, carry)
+    needs = origins(jaxpr.jaxpr.eqns, carry)
+
+    def kind(atom: Any) -> Any:
+        found = needs.get(atom) if isinstance(atom, Var) else None
+        return found if by_state and found else bool(found)
 
     def flat(*args: Any) -> list[Any]:
         pieces: dict[int, tuple[Any, list[Any], int]] = {}
 
         def concatenate(eqn: JaxprEqn, values: list[Any]) -> Sequence[Any]:
             (result,) = bind(eqn, values)
-            if len({isinstance(a, Var) and a in carried for a in eqn.invars}) > 1:
+            if len({kind(a) for a in eqn.invars}) > 1:
                 pieces[id(result)] = (result, values, eqn.params["dimension"])
             return [result]
 

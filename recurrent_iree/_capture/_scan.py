@@ -11,12 +11,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, Var
 
-from ._accumulators import take_out
 from ._any_rows import ROWS, step_for_any_rows, unknown_rows
 from ._jaxpr import run_equations
+from ._layers import taken_apart
 from ._mark import marked as marked_any
 from ._pieces import number_of_pieces
-from ._products import flatten_body, run_merged
+from ._products import run_merged
 from ._split import CONTRACTIONS, INVARIANT, STEP, Split, split_body, variables
 
 RECURRENCE = "recurrent_iree.recurrence"
@@ -27,24 +27,24 @@ ANY_LENGTH = -1
 
 def describe_scan(eqn: JaxprEqn) -> dict[str, Any]:
     """What `lower_scan` does with the scan `eqn`, as JSON for the report."""
-    params = eqn.params
-    num_consts, num_carry = params["num_consts"], params["num_carry"]
-    body = flatten_body(params["jaxpr"], num_consts, num_carry)
-    lean = take_out(body, num_consts, num_carry)
-    split = split_body(lean.body.jaxpr, num_consts, len(lean.kept), params["length"])
+    length, num_consts = eqn.params["length"], eqn.params["num_consts"]
+    lean, layers = taken_apart(eqn)
+    bodies = [(layer.body.jaxpr, num_consts, len(layer.carries)) for layer in layers.layers]
+    splits = [split_body(*body, length) for body in bodies]
 
-    def products(equations: list[JaxprEqn]) -> int:
-        return sum(e.primitive.name in CONTRACTIONS for e in equations)
+    def products(*parts: list[JaxprEqn]) -> int:
+        return sum(e.primitive.name in CONTRACTIONS for part in parts for e in part)
 
     return {
-        "steps": params["length"] if isinstance(params["length"], int) else "?",
-        "pieces": 1 if lean.accumulators else number_of_pieces(split, params["length"]),
-        "backwards": params["reverse"],
-        "carries": num_carry,
+        "steps": length if isinstance(length, int) else "?",
+        "layers": layers.text,
+        "pieces": 1 if lean.accumulators else max(number_of_pieces(s, length) for s in splits),
+        "backwards": eqn.params["reverse"],
+        "carries": eqn.params["num_carry"],
         "sums after the loop": len(lean.accumulators),
-        "products before the loop": products([*split.once, *split.before]),
-        "products in the loop": products(split.loop),
-        "products after the loop": products(split.after),
+        "products before the loop": products(*(p for s in splits for p in (s.once, s.before))),
+        "products in the loop": products(*(s.loop for s in splits)),
+        "products after the loop": products(*(s.after for s in splits)),
     }
 
 
@@ -72,16 +72,23 @@ def lower_scan(eqn: JaxprEqn, values: Sequence[Any], *, marked: bool = True) -> 
     """
     params = eqn.params
     num_consts, num_carry, length = params["num_consts"], params["num_carry"], params["length"]
-    body = flatten_body(params["jaxpr"], num_consts, num_carry)
-    lean = take_out(body, num_consts, num_carry)
+    lean, layers = taken_apart(eqn)
     values = [_typed(v, atom) for v, atom in zip(values, eqn.invars, strict=True)]
     consts, xs = values[:num_consts], values[num_consts + num_carry :]
     init = [values[num_consts + i] for i in lean.kept]
-    loop = _start(lean.body, consts, len(init), xs, length, params["reverse"])
-    _compute_once(loop)
-    count = number_of_pieces(loop.split, length) if marked and not lean.accumulators else 1
-    carry, ys = _run_in_pieces(loop, init, count, marked)
-    return lean.results(values, num_consts, num_carry, length, carry, ys)
+    carry, ys = dict(enumerate(init)), dict[int, Any]()
+    made: dict[Var, Any] = {}
+    for layer in layers.layers:
+        inputs = [*xs, *(made[v] for v in layer.reads)]
+        loop = _start(layer.body, consts, len(layer.carries), inputs, length, params["reverse"])
+        _compute_once(loop)
+        count = number_of_pieces(loop.split, length) if marked and not lean.accumulators else 1
+        last, out = _run_in_pieces(loop, [carry[n] for n in layer.carries], count, marked)
+        carry.update(zip(layer.carries, last, strict=True))
+        ys.update(zip(layer.outputs, out, strict=False))
+        made.update(zip(layer.gives, out[len(layer.outputs) :], strict=True))
+    results = [carry[n] for n in range(len(carry))], [ys[n] for n in range(len(ys))]
+    return lean.results(values, num_consts, num_carry, length, *results)
 
 
 def _run_in_pieces(

@@ -236,6 +236,7 @@ def test_the_report_counts_the_products_of_each_loop() -> None:
     assert report["loops"] == [
         {
             "steps": 4,
+            "layers": "1",
             "pieces": 1,
             "backwards": False,
             "carries": 1,
