@@ -227,7 +227,7 @@ def _between_rows(x: Any) -> Any:
 
     def step(state: Any, v: Any) -> Any:
         h, count = state
-        h = jnp.tanh(v + h @ (h.T @ v) + count)
+        h = jnp.tanh(v + 0.01 * (h @ (h.T @ v)) + 0.1 * count)
         return (h, count + 1), h.T
 
     return lax.scan(step, (jnp.zeros_like(x[0]), jnp.zeros(())), x, reverse=True)
@@ -290,6 +290,26 @@ def _sorted(x: Any) -> Any:
         return h, h
 
     return lax.scan(step, jnp.zeros_like(x[0]), x)[1]
+
+
+def test_parts_of_a_step_that_never_meet() -> None:
+    """A state that only goes through the loop is cut into rows, too, and so is a counter."""
+
+    def counted(x: Any, start: Any) -> Any:
+        def step(state: Any, v: Any) -> Any:
+            h, count, old = state
+            return (jnp.tanh(v + h), (count + 1) % 3, old), (h, count, old)
+
+        first = (jnp.zeros_like(x[0]), (x[0, :, 0] > 0).astype(jnp.int32), start)
+        return lax.scan(step, first, x)
+
+    specs = ri.spec(5, "batch=?", FEATURES), ri.spec("batch=?", 2)
+    artifact = ri.compile(counted, *specs, targets=["cpu"], fallback="error")
+    with rt.load(artifact.to_bytes(), device="cpu") as model:
+        for batch in (1, 4, 7):
+            x = rng.standard_normal((5, batch, FEATURES)).astype(np.float32)
+            start = rng.standard_normal((batch, 2)).astype(np.float32)
+            _close(model(x, start), [np.asarray(y) for y in jax.tree.leaves(counted(x, start))])
 
 
 def test_a_step_may_compute_with_the_number_of_rows() -> None:

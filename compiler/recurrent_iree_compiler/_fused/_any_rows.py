@@ -32,6 +32,9 @@ def check_rows(cell: Cell, batch: Batch) -> None:
         op = mixing_op(cell)
         name = f"stablehlo.{op.kind}" if op else "recurrent_iree.cell"
         raise Refused(name, "a row may need another row, and their number is not known")
+    for value in [*cell.consts, *cell.carry, *cell.xs]:
+        if is_whole(cell, value) and value not in batch and value not in cell.splats:
+            raise Refused("recurrent_iree.cell", "an array of all rows has no row for each of them")
     for op in cell.ops:
         for value in (v for v in (*op.operands, *op.results) if v not in cell.splats):
             if any(n >= cell.rows and batch.get(value) != a for a, n in enumerate(value.shape)):

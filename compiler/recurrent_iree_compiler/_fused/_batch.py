@@ -29,7 +29,22 @@ def find_batch(cell: Cell) -> dict[Value, int]:
     for axis in _axes(cell):
         members[classes.find(axis)].append(axis)
     best = _best(cell, classes, members)
-    return {value: axis for value, axis in members[best]} if best else {}
+    batch = dict(members[best]) if best else {}
+    if batch and cell.rows:
+        _add_parts(cell, classes, members, batch)
+    return batch
+
+
+def _add_parts(
+    cell: Cell, classes: _Classes, members: dict[Axis, list[Axis]], batch: dict[Value, int]
+) -> None:
+    """Add to `batch` the parts of a cell with the same unknown rows that never meet the others."""
+    for root, axes in members.items():
+        values = {value for value, _ in axes}
+        whole = all(value.shape[axis] == cell.rows for value, axis in axes)
+        if whole and root not in classes.spoiled and len(values) == len(axes):
+            if not values & set(batch):
+                batch.update(axes)
 
 
 def mixing_op(cell: Cell) -> Op | None:
