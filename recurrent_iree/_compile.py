@@ -22,7 +22,9 @@ from recurrent_iree_runtime import ArgumentError, ArgumentTypeError, Dim, Entry,
 
 from ._capture import (
     Array,
+    GoldenCase,
     Known,
+    Later,
     Lowered,
     LoweredEntry,
     LoweredFunction,
@@ -153,14 +155,16 @@ def _compiler_program(lowered: Lowered, metadata: Mapping[str, str]) -> Program:
         functions={f.symbol: _source(f) for f in functions},
         states=tuple(_leaf(state) for state in lowered.states),
         weights=lowered.weights,
-        goldens=tuple(
-            CompilerGoldenCase(g.entry, g.dims, tuple(g.inputs), tuple(g.outputs), g.rtol, g.atol)
-            for g in lowered.goldens
-        ),
+        goldens=Later(lambda: [*map(_golden, lowered.goldens)]),
         versions={"recurrent_iree": _own_version(), "jax": jax.__version__},
         metadata=_metadata(lowered, metadata),
         captured=lowered.report(),
     )
+
+
+def _golden(case: GoldenCase) -> CompilerGoldenCase:
+    arrays = tuple(case.inputs), tuple(case.outputs)
+    return CompilerGoldenCase(case.entry, case.dims, *arrays, case.rtol, case.atol)
 
 
 def _metadata(lowered: Lowered, given: Mapping[str, str]) -> dict[str, str]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from filelock import FileLock
 
 from recurrent_iree_runtime import StorageError, write_atomic
 
 _HEADER = 65  # hexadecimal SHA-256 of the payload, and a newline
+_LARGEST_TABLE = 1 << 20
 
 
 def cache_key(text: str, flags: Sequence[str], version: str) -> str:
@@ -60,12 +63,42 @@ class Cache:
             os.utime(path)
         return payload
 
+    def get_parts(self, key: str) -> dict[str, bytes] | None:
+        """What `put_parts` kept, each part read into memory of its own; `None` as in `get`."""
+        path = self.path(key)
+        state, parts = hashlib.sha256(), {}
+        try:
+            with path.open("rb") as file:
+                header = file.read(_HEADER)
+                for name, size in _read_table(file, state):
+                    parts[name] = file.read(size)
+                    state.update(parts[name])
+        except OSError:
+            return None
+        if header != _line(state):
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return parts
+
     def put(self, key: str, payload: bytes) -> None:
         """Keep the bytes under `key`, and remove old entries if the cache has become too large."""
-        path = self.path(key)
+        self._put(key, [payload])
+
+    def put_parts(self, key: str, parts: Mapping[str, bytes]) -> None:
+        """The same for several by name."""
+        table = json.dumps([[name, len(part)] for name, part in parts.items()]).encode()
+        self._put(key, [len(table).to_bytes(8, "little"), table, *parts.values()])
+
+    def _put(self, key: str, payload: Sequence[bytes]) -> None:
+        path, state = self.path(key), hashlib.sha256()
+        for part in payload:
+            state.update(part)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, iter([_header(payload), payload]))
+            write_atomic(path, iter([_line(state), *payload]))
         except OSError:
             return
         self._evict(path)
@@ -105,4 +138,20 @@ class Cache:
 
 
 def _header(payload: bytes) -> bytes:
-    return hashlib.sha256(payload).hexdigest().encode() + b"\n"
+    return _line(hashlib.sha256(payload))
+
+
+def _line(state: Any) -> bytes:
+    return state.hexdigest().encode() + b"\n"
+
+
+def _read_table(file: BinaryIO, state: Any) -> list[tuple[str, int]]:
+    """Names and sizes of the parts that follow; none if that is damaged, as the hash will tell."""
+    size = file.read(8)
+    table = file.read(min(int.from_bytes(size, "little"), _LARGEST_TABLE))
+    state.update(size)
+    state.update(table)
+    try:
+        return [(str(name), max(0, int(count))) for name, count in json.loads(table)]
+    except (ValueError, TypeError):
+        return []

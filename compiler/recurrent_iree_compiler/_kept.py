@@ -10,8 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from recurrent_iree_runtime import ArtifactError, Container, container_bytes
-
 from ._artifact import Artifact
 from ._cache import Cache
 from ._options import BuildOptions
@@ -32,28 +30,22 @@ class KeptArtifacts:
     def __init__(self, targets: Sequence[str], options: BuildOptions) -> None:
         self.active = options.cache and options.compiler is None
         self._verify = options.verify
-        self._artifacts = Cache(options.folder, options.cache_size, "artifacts-1")
+        self._artifacts = Cache(options.folder, options.cache_size, "artifacts-2")
         self._notes = Cache(options.folder, options.cache_size, "notes-1")
         plan = (options.plan, options.verify, [parse_target(t) for t in targets] if targets else [])
         self._with = repr((compiler_version(), code_stamp(), plan))
 
     def artifact(self, key: str) -> Artifact | None:
         """The artifact kept under `key`."""
-        data = self._artifacts.get(self._key(key)) if self.active else None
-        if data is None:
-            return None
-        try:
-            container = Container(memoryview(data), "the artifact in the cache")
-        except ArtifactError:
-            return None
-        return Artifact({name: bytes(container.member(name)) for name in container.names}, {})
+        members = self._artifacts.get_parts(self._key(key)) if self.active else None
+        return None if members is None else Artifact(members, {})
 
     def keep(self, key: str, artifact: Artifact) -> bool:
         """Keep `artifact` under `key`, if all of it was verified; says whether it was kept."""
         statuses = {t["verification"]["status"] for t in artifact.report()["targets"]}
         if not self.active or (self._verify and statuses != {"verified"}):
             return False
-        self._artifacts.put(self._key(key), container_bytes(artifact.members))
+        self._artifacts.put_parts(self._key(key), artifact.members)
         return True
 
     def note(self, key: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,7 +78,7 @@ class Program:
     functions: Mapping[str, FunctionSource]
     states: tuple[Leaf, ...] = ()
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
-    goldens: tuple[GoldenCase, ...] = ()
+    goldens: Sequence[GoldenCase] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
     captured: Mapping[str, Any] = field(default_factory=dict)

@@ -24,7 +24,9 @@ from ._entries import (
     stream_entries,
 )
 from ._golden import GoldenCase, golden_cases, gradient_cases
-from ._gradients import GRADIENTS, Backward, gradient_program
+from ._gradients import GRADIENTS, Backward, gradient_program, gradient_shapes
+from ._keep_less import keep_less
+from ._later import Later
 from ._layer import describe_layer
 from ._lower import Piece, chunk_piece, init_piece, lower_piece, sequence_piece
 from ._program import Program
@@ -47,7 +49,7 @@ class Lowered:
         entries: the ways to call the program.
         states: the arrays that a stream carries; empty if it carries none.
         stored: the weights of the program, as its functions take them.
-        goldens: inputs and the outputs that XLA gives for them.
+        goldens: inputs and the outputs that XLA gives for them; made when they are looked at.
         streaming: empty if the program can be streamed, else the reason why it cannot.
         any_length: ``"yes"`` if one function runs any number of steps, else why none does; empty
             if the lengths are known.
@@ -55,6 +57,8 @@ class Lowered:
         layer: what the runtime needs to know of the layer that this is, as JSON; else ``None``.
         time_loops: positions of the loops that carry the state of a stream.
         backward: what the entry ``gradients`` was made of, if there is one.
+        kept: for each loop of its first function and each step of it, the bytes that JAX keeps for
+            the backward pass, and those that the function keeps.
     """
 
     name: str
@@ -63,13 +67,14 @@ class Lowered:
     entries: list[LoweredEntry]
     states: list[Array]
     stored: StoredWeights
-    goldens: list[GoldenCase]
+    goldens: Sequence[GoldenCase]
     streaming: str
     any_length: str
     loops: list[dict[str, Any]]
     layer: dict[str, Any] | None = None
     time_loops: tuple[int, ...] = ()
     backward: Backward | None = None
+    kept: Sequence[tuple[int, int]] = ()
 
     def text(self, symbol: str | None = None) -> str:
         """The StableHLO of one function (of the first one if `symbol` is not given)."""
@@ -87,10 +92,14 @@ class Lowered:
             "streaming": self.streaming or "yes",
             **({"any length": self.any_length} if self.any_length else {}),
             "loops": self.loops,
+            **({"kept for the backward pass": self._kept()} if self.kept else {}),
             "states": [f"{s.name}: {s.dtype}{list(s.shape)}" for s in self.states],
             "weights": {name: list(value.shape) for name, value in self.stored.seen().items()},
             **({} if self.stored.kind == "f32" else {"storage": self.stored.report()}),
         }
+
+    def _kept(self) -> list[str]:
+        return [f"{now} B of a step instead of {jax} B" for jax, now in self.kept]
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
@@ -117,7 +126,7 @@ def capture(
     pieces: list[Piece] = []
     entries: list[LoweredEntry] = []
     states: list[Array] = []
-    goldens: list[GoldenCase] = []
+    goldens: list[Sequence[GoldenCase]] = []
     if default in wanted:
         streaming = _streaming(program)
         whole = [] if _in_chunks(program) else _whole_pieces(program, default)
@@ -127,14 +136,14 @@ def capture(
         states, streams = stream_entries(program, streaming, pieces)
         entries.extend(streams)
     back: list[Piece] = []
-    backward = None
+    backward, kept = None, []
     if GRADIENTS in wanted:
-        gradients, back, cases, backward = _gradient_entry(program, whole, kind)
+        gradients, back, cases, backward, kept = _gradient_entry(program, whole, kind)
         entries.append(gradients)
-        goldens.extend(cases)
+        goldens = [cases]
     stored = store(kind, [piece.trace for piece in [*whole, *pieces, *back]], program.weights)
     if default in wanted:
-        goldens = [*_goldens(program, stored, default, lengths, streams=bool(pieces)), *goldens]
+        goldens.insert(0, _goldens(program, stored, default, lengths, streams=bool(pieces)))
     for piece in [*whole, *pieces, *back]:
         lowered = lower_piece(piece, stored, xla=xla)
         next(e for e in entries if e.name == piece.entry).functions.append(lowered)
@@ -154,13 +163,14 @@ def capture(
         entries=entries,
         states=states,
         stored=stored,
-        goldens=goldens,
+        goldens=Later(lambda: [case for cases in goldens for case in cases]),
         streaming=streaming.reason,
         any_length=any_length,
         loops=[describe_scan(eqn) for eqn in [*whole, *pieces, *back][0].trace.scans],
         layer=describe_layer(program, streaming) if default in wanted else None,
         time_loops=streaming.loops,
         backward=backward,
+        kept=kept,
     )
 
 
@@ -184,7 +194,7 @@ def _goldens(
     lengths: tuple[int, ...],
     *,
     streams: bool,
-) -> list[GoldenCase]:
+) -> Sequence[GoldenCase]:
     if _in_chunks(program):
         return golden_cases(program, stored, entry, lengths, ())
     return golden_cases(program, stored, entry, (), lengths if streams else ())
@@ -245,7 +255,7 @@ def _stream_pieces(program: Program, streaming: Streaming, lengths: tuple[int, .
 
 def _gradient_entry(
     program: Program, whole: list[Piece], kind: str
-) -> tuple[LoweredEntry, list[Piece], list[GoldenCase], Backward]:
+) -> tuple[LoweredEntry, list[Piece], Sequence[GoldenCase], Backward, Sequence[tuple[int, int]]]:
     if kind != "f32":
         raise UnsupportedError(
             f'compile: entry="gradients" with weights={kind!r}; gradients are for weights in '
@@ -268,15 +278,16 @@ def _gradient_entry(
     pieces = whole or _whole_pieces(program, GRADIENTS)
     shapes = output_shapes(program, pieces, vary_time=False)
     made = gradient_program(program, pieces[0].dims, shapes)
-    back = _whole_pieces(made, GRADIENTS)
-    trace = back[0].trace
+    backward = Backward(made, pieces[0].dims, shapes)
+    leaner = [(sizes, *keep_less(made.trace(sizes))) for sizes in made.sizes()]
+    back = [sequence_piece(made, GRADIENTS, sizes, trace) for sizes, trace, _ in leaner]
+    _, trace, kept = leaner[0]
     entry = LoweredEntry(
         name=GRADIENTS,
         realization="module",
         inputs=inputs(made),
         input_tree=input_tree(made),
-        outputs=outputs(trace, output_shapes(made, back, vary_time=False)),
+        outputs=outputs(trace, gradient_shapes(program, backward, pieces[0].trace)),
         output_tree=tree_json(trace.result),
     )
-    backward = Backward(made, pieces[0].dims, shapes)
-    return entry, back, gradient_cases(made, GRADIENTS), backward
+    return entry, back, gradient_cases(made, GRADIENTS), backward, kept

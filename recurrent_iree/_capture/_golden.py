@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
 from recurrent_iree._spec import TIME
 
+from ._background import Call, InBackground
 from ._gradients import COTANGENTS
 from ._jaxpr import evaluate
+from ._later import Later
 from ._program import Program
 from ._sensitivity import fair_atol
 from ._storage import StoredWeights, output_loss
@@ -42,7 +44,7 @@ def golden_cases(
     entry: str,
     chunks: Sequence[int],
     steps: Sequence[int],
-) -> list[GoldenCase]:
+) -> Sequence[GoldenCase]:
     """Cases that reach every compiled function.
 
     Args:
@@ -57,39 +59,44 @@ def golden_cases(
     if steps and program.any_dims and program.dims[TIME] is None:
         steps = (*steps, 4)  # for the function that runs any number of them
     cases += [("chunk", sizes) for step in steps for sizes in _steps(program, step)]
-    call = quick_jit(lambda weights, inputs: jax.tree.leaves(program.call(weights, inputs)))
-    made = [case for name, sizes in cases for case in _cases(program, call, name, sizes)]
+    xla = InBackground(program)
+    jobs = [xla.start(sizes, partial(_cases, program, name, sizes)) for name, sizes in cases]
+    made = Later(lambda: [case for job in jobs for case in job.result()])
     if not stored.layout.weights:
         return made
     return [_with_rounded_weights(program, stored, case) for case in made]
 
 
-def gradient_cases(program: Program, entry: str) -> list[GoldenCase]:
+def gradient_cases(program: Program, entry: str) -> Sequence[GoldenCase]:
     """Cases of the entry ``gradients``, with cotangents so small that no gradient is large.
 
     A gradient of a weight is a sum over all steps, and one tolerance must fit all outputs.
     """
-    call = quick_jit(lambda weights, inputs: jax.tree.leaves(program.call(weights, inputs)))
-    cases = []
-    for sizes in program.sizes():
+    xla = InBackground(program)
+
+    def cases(sizes: dict[str, int], call: Call) -> list[GoldenCase]:
+        made = []
         for seed in (0, 1):
-            inputs = random_inputs(program, sizes, seed)
-            largest = max(_largest(value) for value in call(program.weights, inputs))
-            scale = 2.0 ** -max(0, math.ceil(math.log2(max(largest, 1.0))))
-            cases.append(_case(program, call, entry, sizes, _scaled(program, inputs, scale)))
-    return cases
+            case = _case(call, entry, sizes, random_inputs(program, sizes, seed))
+            largest = max(map(_largest, case.outputs))
+            if largest > 1.0:
+                inputs = _scaled(program, case.inputs, 2.0 ** -math.ceil(math.log2(largest)))
+                case = _case(call, entry, sizes, inputs)
+            made.append(case)
+        return made
+
+    jobs = [xla.start(sizes, partial(cases, sizes)) for sizes in program.sizes()]
+    return Later(lambda: [case for job in jobs for case in job.result()])
 
 
-def _cases(
-    program: Program, call: Callable[..., Any], entry: str, sizes: dict[str, int]
-) -> list[GoldenCase]:
+def _cases(program: Program, entry: str, sizes: dict[str, int], call: Call) -> list[GoldenCase]:
     """Of other inputs; all may be as far off as a change of last bits takes the first."""
-    first = _case(program, call, entry, sizes, random_inputs(program, sizes, 0))
+    first = _case(call, entry, sizes, random_inputs(program, sizes, 0))
     tolerance = first.rtol, first.atol
-    atol = fair_atol(call, program.weights, first.inputs, first.outputs, tolerance)
+    atol = fair_atol(call, call.weights, first.inputs, first.outputs, tolerance)
     cases = [first]
     if sum(array.nbytes for array in (*first.inputs, *first.outputs)) < ENOUGH:
-        cases.append(_case(program, call, entry, sizes, random_inputs(program, sizes, 1)))
+        cases.append(_case(call, entry, sizes, random_inputs(program, sizes, 1)))
     return [replace(case, atol=atol) for case in cases]
 
 
@@ -105,14 +112,8 @@ def _scaled(program: Program, inputs: list[np.ndarray], scale: float) -> list[np
     ]
 
 
-def _case(
-    program: Program,
-    call: Callable[..., Any],
-    entry: str,
-    sizes: dict[str, int],
-    inputs: list[np.ndarray],
-) -> GoldenCase:
-    outputs = [np.asarray(value) for value in call(program.weights, inputs)]
+def _case(call: Call, entry: str, sizes: dict[str, int], inputs: list[np.ndarray]) -> GoldenCase:
+    outputs = call(call.weights, inputs)
     return GoldenCase(entry, sizes, inputs, outputs, *_loosest(outputs))
 
 

@@ -14,7 +14,7 @@ from recurrent_iree._spec import Dim, Spec
 from recurrent_iree_runtime import ArgumentError, UnsupportedError
 
 from ._jaxpr import RULES, bind, evaluate
-from ._program import Program
+from ._program import Program, Trace
 
 GRADIENTS = "gradients"
 COTANGENTS = "cotangents"
@@ -117,7 +117,7 @@ class _Backward:
 
     def __call__(self, weights: dict[str, Any], /, *args: Any, **kwargs: Any) -> Gradients:
         cotangents = jax.tree.leaves(kwargs.pop(COTANGENTS))
-        leaves, structure = jax.tree.flatten((args, kwargs))
+        leaves = jax.tree.leaves((args, kwargs))
         places = [i for i, leaf in enumerate(self.program.leaves) if isinstance(leaf, Spec)]
         inputs = [leaves[i] for i in places]
         floats = [_is_float(value) for value in inputs]
@@ -142,16 +142,45 @@ class _Backward:
         _, pull, outputs = jax.vjp(forward, weights, changed, has_aux=True)
         by_weight, by_input = pull(cotangents)
         remaining = iter(by_input)
-        slots: list[Any] = [None] * len(leaves)
-        for place, float_ in zip(places, floats, strict=True):
-            slots[place] = next(remaining) if float_ else None
-        by_args, by_name = jax.tree.unflatten(structure, slots)
-        return Gradients(
-            jax.tree.unflatten(trace.result, outputs),
-            tuple(by_args[i] for i in _with_inputs(self.program)[0]),
-            {name: by_name[name] for name in _with_inputs(self.program)[1]},
-            by_weight,
-        )
+        slots = [next(remaining) if float_ else None for float_ in floats]
+        return _arranged(self.program, trace.result, outputs, slots, by_weight)
+
+
+def _arranged(
+    program: Program, result: Any, outputs: list[Any], by_input: list[Any], by_weight: Any
+) -> Gradients:
+    """`Gradients` in the structure of the program's arguments and of its `result`."""
+    remaining = iter(by_input)
+    slots = [next(remaining) if isinstance(leaf, Spec) else None for leaf in program.leaves]
+    by_args, by_name = jax.tree.unflatten(program.structure, slots)
+    positions, names = _with_inputs(program)
+    return Gradients(
+        jax.tree.unflatten(result, outputs),
+        tuple(by_args[i] for i in positions),
+        {name: by_name[name] for name in names},
+        by_weight,
+    )
+
+
+class _Shape(NamedTuple):
+    dims: tuple[int | str, ...]
+
+
+def gradient_shapes(program: Program, made: Backward, trace: Trace) -> list[tuple[int | str, ...]]:
+    """The shape of each output leaf of `made`, the gradients of `program`, one of whose traces is
+    `trace`. A gradient has the shape of what it is for, so no other sizes have to be tried.
+    """
+    by_input = [
+        _Shape(tuple((d.sizes or (0,))[0] if d.name is None else d.name for d in given.dims))
+        if jnp.issubdtype(jnp.dtype(given.dtype), jnp.inexact)
+        else None
+        for given in program.specs
+    ]
+    (names, *_), _ = jax.tree.unflatten(made.program.structure, made.program.leaves)
+    by_weight = {name: _Shape(program.weights[name].shape) for name in names}
+    outputs = [_Shape(tuple(shape)) for shape in made.shapes]
+    tree = _arranged(program, trace.result, outputs, by_input, by_weight)
+    return [leaf.dims for leaf in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, _Shape))]
 
 
 def _with_inputs(program: Program) -> tuple[list[int], list[str]]:

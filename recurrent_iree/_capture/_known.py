@@ -7,6 +7,7 @@ noted, and later the traces for the same sizes must be equal to find the artifac
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -40,26 +41,42 @@ class Known:
         options: BuildOptions,
     ) -> None:
         self._program = program
+        self._given = dict(program.weights)
+        self._hashing: Future[str | None] | None = None
         self._kept = KeptArtifacts(targets, options)
-        self._start = self._first_key(choices) if self._kept.active else None
+        self._form = self._first_key(choices) if self._kept.active else None
 
     def find(self, progress: Progress | None) -> Artifact | None:
         """The artifact, if there is one for exactly this program."""
-        note = self._kept.note(self._start) if self._start else None
-        key = self._key(note) if note else None
-        artifact = self._kept.artifact(key) if key else None
+        hint = self._kept.note(self._form) if self._form else None
+        artifact = self._guessed(hint) if hint else None
+        if artifact is None and self._form:
+            note = self._kept.note(self._start or "") if hint else None
+            key = self._key(note) if note else None
+            artifact = self._kept.artifact(key) if key else None
         if artifact is not None and progress is not None:
             for number, target in enumerate(artifact.targets, 1):
                 progress(Event(target, "cached", "", number, len(artifact.targets)))
                 progress(Event(target, "done", "verified", number, len(artifact.targets)))
         return artifact
 
+    def _guessed(self, hint: Mapping[str, Any]) -> Artifact | None:
+        """The artifact of the last program of this form, if this is the same program.
+
+        It is read, and the weights are hashed, while this thread traces.
+        """
+        with ThreadPoolExecutor(2) as pool:
+            guess = pool.submit(self._kept.artifact, hint["key"])
+            self._hashing = pool.submit(self._hash)
+            key = self._key(hint["note"])
+            return guess.result() if key == hint["key"] else None
+
     def keep(self, artifact: Artifact, lowered: Lowered) -> None:
         """Keep what was built of the program, now that it is traced."""
         sizes = _sizes(self._program)
         back = lowered.backward
         back_sizes = _sizes(back.program) if back is not None else []
-        if not self._start or sizes is None or back_sizes is None:
+        if not self._form or sizes is None or back_sizes is None:
             return
         note: dict[str, Any] = {
             "sizes": sizes,
@@ -68,11 +85,27 @@ class Known:
         }
         if back is not None:
             note["backward"] = [back.dims, back.shapes, back_sizes]
-        key = self._key(note)
+        key = self._key(note, back and back.program)
         if key and self._kept.keep(key, artifact):
-            self._kept.write_note(self._start, note)
+            self._kept.write_note(self._start or "", note)
+            self._kept.write_note(self._form, {"key": key, "note": note})
+
+    @property
+    def _start(self) -> str | None:
+        """What is known of the program before it is traced, its weights included."""
+        if self._hashing is None:
+            self._hashing = Future()
+            self._hashing.set_result(self._hash())
+        return self._hashing.result()
+
+    def _hash(self) -> str | None:
+        try:
+            return fingerprint_of(self._form, self._given)
+        except NoFingerprint:
+            return None
 
     def _first_key(self, choices: Mapping[str, Any]) -> str | None:
+        """What is known of the program before it is traced, but for the values of its weights."""
         program = self._program
         layer = type(program.layer)
         stateful = getattr(program.layer, "state_variables", None)
@@ -84,28 +117,29 @@ class Known:
                 [str(leaf) for leaf in program.leaves],
                 [str(program.structure), f"{layer.__module__}.{layer.__qualname__}"],
                 program.names,
-                program.weights,
+                {name: f"{w.dtype}{w.shape}" for name, w in program.weights.items()},
                 [jax.__version__, repr(sorted(jax.config.values.items()))],
             )
         except NoFingerprint:
             return None
 
-    def _backward(self, dims: Any, shapes: Any, sizes: Any) -> list[str]:
-        """Fingerprints of the backward pass, which rules of derivatives decide, too."""
+    def _backward(self, dims: Any, shapes: Any) -> Program:
+        """The backward pass, which rules of derivatives decide, too."""
         try:
-            made = gradient_program(self._program, dims, [tuple(shape) for shape in shapes])
+            return gradient_program(self._program, dims, [tuple(shape) for shape in shapes])
         except Exception as error:  # whatever the user's rules raise
             raise NoFingerprint(str(error)) from error
-        return [trace_fingerprint(made, each) for each in sizes]
 
-    def _key(self, note: Mapping[str, Any]) -> str | None:
+    def _key(self, note: Mapping[str, Any], back: Program | None = None) -> str | None:
         program = self._program
         try:
             traces = [trace_fingerprint(program, sizes) for sizes in note["sizes"]]
             if "backward" in note:
-                traces += self._backward(*note["backward"])
+                *made_with, sizes = note["backward"]
+                back = back or self._backward(*made_with)
+                traces += [trace_fingerprint(back, each) for each in sizes]
             layer = describe_layer(program, Streaming(tuple(note["loops"]), note["reason"]))
-            return fingerprint_of(self._start, traces, layer)
+            return fingerprint_of(self._start, traces, layer) if self._start else None
         except NoFingerprint:
             return None
 

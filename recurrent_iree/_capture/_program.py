@@ -43,6 +43,7 @@ class Program:
     layer: Any = None
     lifted: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
     traces: dict[tuple[tuple[str, Any], ...], Trace | Exception] = field(default_factory=dict)
+    _with_rules: dict[tuple[Any, ...], Trace] = field(default_factory=dict)
 
     @property
     def specs(self) -> list[Spec]:
@@ -113,9 +114,12 @@ class Program:
 
     def trace_with_rules(self, avals: Sequence[jax.ShapeDtypeStruct]) -> Trace:
         """As `trace`, for given inputs, but functions with rules for derivatives stay calls."""
-        names, jaxpr, structure = self._traced(avals)
-        jaxpr = flatten_calls(jaxpr, keep=RULES)
-        return Trace(jaxpr, names, self._lifts(jaxpr), structure)
+        key = tuple((tuple(a.shape), np.dtype(a.dtype).name) for a in avals)
+        if key not in self._with_rules:
+            names, jaxpr, structure = self._traced(avals)
+            jaxpr = flatten_calls(jaxpr, keep=RULES)
+            self._with_rules[key] = Trace(jaxpr, names, self._lifts(jaxpr), structure)
+        return self._with_rules[key]
 
     def _traced(self, avals: Sequence[jax.ShapeDtypeStruct]) -> tuple[list[str], ClosedJaxpr, Any]:
         names = [leaf for leaf in self.leaves if isinstance(leaf, str)]

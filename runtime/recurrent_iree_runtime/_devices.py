@@ -144,12 +144,12 @@ def gpu_index(info: DeviceInfo) -> int:
     return [str(d.get("path", "")) for d in list_devices(info.driver)].index(rest)
 
 
-def make_driver(info: DeviceInfo, uri: str | None = None) -> Driver:
+def make_driver(info: DeviceInfo, uri: str | None = None, keep_memory: bool = False) -> Driver:
     """The driver that runs on a device; `uri` forces one of the two CPU ways."""
     if info.driver == "xla":
         return XlaDriver(info.name.partition(":")[2] or None)
     if info.driver in ("cpu", "vmvx"):
-        return IreeDriver(info.name, uri or "local-sync", info.description)
+        return IreeDriver(info.name, uri or "local-sync", info.description, keep_memory)
     path = str(list_devices(info.driver)[gpu_index(info)].get("path", ""))
     return IreeDriver(
         info.name, f"{info.driver}://{path}" if path else info.driver, info.description

@@ -8,6 +8,7 @@ from ._artifact import ArtifactFile, Weights, read
 from ._container import FilePath
 from ._devices import DeviceInfo, make_driver
 from ._drivers._base import Driver, Executable
+from ._gradients import GRADIENTS
 from ._manifest import Module
 from ._model import Model
 from ._placement import SYNC, TASK, place
@@ -22,6 +23,7 @@ def load(
     *,
     weights: FilePath | Mapping[str, np.ndarray] | None = None,
     trusted_keys: Sequence[Key] | None = None,
+    keep_memory: bool | None = None,
 ) -> Model:
     """Load an artifact on a device.
 
@@ -32,6 +34,9 @@ def load(
             names, shapes and dtypes must be those of the artifact.
         trusted_keys: public keys, as 64 hexadecimal digits or paths of PEM files; one of them must
             have signed the artifact. `None` asks for no signature. It says nothing of `weights`.
+        keep_memory: whether the device keeps the memory that calls need for the next ones, up to
+            512 MiB, until the last model that is loaded so is closed; on CPUs only. `None` does
+            it for artifacts with gradients, whose calls are a fifth faster so.
 
     Raises:
         ArtifactError: the file is no artifact, was changed, or is of another version.
@@ -51,12 +56,14 @@ def load(
         return _load_on_driver(artifact, device, arrays)
     info, module = choose_device(artifact.manifest, device)
     artifact = artifact.seen_by(module)
+    if keep_memory is None:
+        keep_memory = any(entry.name == GRADIENTS for entry in artifact.manifest.entries)
     if module.driver == "cpu" and info.name == "cpu":
-        return _load_on_cpu(artifact, info, module, arrays)
+        return _load_on_cpu(artifact, info, module, arrays, keep_memory)
     uri = info.name.partition(":")[2] if module.driver == "cpu" else None
 
     def open_runner(weights: Weights) -> Runner:
-        executable = make_driver(info, uri).load(module, artifact.read_member, weights)
+        executable = make_driver(info, uri, keep_memory).load(module, artifact.read_member, weights)
         return Runner(artifact.manifest, {"whole": executable, "stream": executable})
 
     return Model(artifact, info, open_runner, arrays)
@@ -75,13 +82,14 @@ def _load_on_driver(artifact: ArtifactFile, driver: Driver, arrays: Weights) -> 
 
 
 def _load_on_cpu(
-    artifact: ArtifactFile, info: DeviceInfo, module: Module, arrays: Weights
+    artifact: ArtifactFile, info: DeviceInfo, module: Module, arrays: Weights, keep_memory: bool
 ) -> Model:
     first: dict[str, Executable] = {}
 
     def load_on(uri: str) -> Executable:
         if uri not in first:
-            first[uri] = make_driver(info, uri).load(module, artifact.read_member, arrays)
+            driver = make_driver(info, uri, keep_memory)
+            first[uri] = driver.load(module, artifact.read_member, arrays)
         return first[uri]
 
     placements = place(artifact.manifest, artifact.goldens, load_on)
@@ -94,7 +102,7 @@ def _load_on_cpu(
         executables: dict[str, Executable] = {}
         for uri in sorted(used):
             kept = first.pop(uri, None)  # placing the groups has loaded it
-            executables[uri] = kept or make_driver(info, uri).load(
+            executables[uri] = kept or make_driver(info, uri, keep_memory).load(
                 module, artifact.read_member, weights
             )
         groups = {group: executables[p.uri] for group, p in placements.items()}

@@ -19,18 +19,25 @@ from ._iree_arrays import Reader, to_plain
 from ._iree_call import MEMORY, USAGE, bound_call, input_plan, view_of
 from ._iree_devices import Opened, forget_device, open_device, vm_instance
 from ._iree_errors import IREE_ERRORS, mapped
+from ._iree_memory import keeping
 from ._iree_pages import huge_pages
 
 _LOCAL_URIS = ("local-sync", "local-task")
 
 
 class IreeDriver(Driver):
-    """Runs `.vmfb` modules on one IREE device, named by its URI."""
+    """Runs `.vmfb` modules on one IREE device, named by its URI.
 
-    def __init__(self, name: str, uri: str, description: str = "") -> None:
+    With `keep_memory` it is one that keeps the memory of a call for the next one; CPUs only.
+    """
+
+    def __init__(
+        self, name: str, uri: str, description: str = "", keep_memory: bool = False
+    ) -> None:
         self.name = name
         self.uri = uri
         self.description = description
+        self._device = keeping(uri) if keep_memory and uri in _LOCAL_URIS else uri
 
     def load(
         self,
@@ -41,7 +48,7 @@ class IreeDriver(Driver):
         """Load a module whose bytes have been checked; the weights are shared, not copied."""
         if module is None or module.member is None:
             raise ArtifactError(f"there is no IREE module to load on {self.name!r}")
-        opened = open_device(self.uri)
+        opened = open_device(self._device)
         return IreeExecutable(self.uri, opened, module, read_member(module.member), weights)
 
 
@@ -73,6 +80,7 @@ class IreeExecutable(Executable):
             modules.append(self.module)
             with huge_pages(weights if uri == "local-sync" else {}):
                 self.context: Any = ireert.VmContext(instance, modules=modules)
+            self._lease = opened.lease()  # last, so that it ends after what it is for
         except RecurrentIreeError:
             raise
         except IREE_ERRORS as error:
@@ -149,7 +157,7 @@ class IreeExecutable(Executable):
     def close(self) -> None:
         """Drop the context; its memory is free once no state of it is left."""
         with self.lock:
-            self.context = None
+            self.context = self._lease = None
 
 
 def _aligned_bytes(array: np.ndarray) -> np.ndarray:

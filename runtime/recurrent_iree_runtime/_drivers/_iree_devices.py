@@ -19,14 +19,28 @@ from recurrent_iree_runtime._errors import DeviceError
 from recurrent_iree_runtime._process import leak
 
 from ._iree_errors import IREE_ERRORS, mapped
+from ._iree_memory import KEEPING, Lease, plain
 
 
 class Opened:
     """A device object that can be referred to weakly; who holds it keeps the device open."""
 
-    def __init__(self, driver: Any, device: Any) -> None:
+    def __init__(self, driver: Any, device: Any, keeps: bool) -> None:
         self.device = device
+        self._lease: weakref.ref[Lease] | None = None
+        self._keeps = keeps
         self._driver = driver  # last, so that it is freed after its device
+
+    def lease(self) -> Lease | None:
+        """What a user of the device must hold while it is used; ``None`` if it keeps nothing."""
+        if not self._keeps:
+            return None
+        with _lock:
+            found = self._lease and self._lease()
+            if found is None:
+                found = Lease(self.device.allocator)
+                self._lease = weakref.ref(found)
+            return found
 
 
 _lock = threading.Lock()
@@ -57,22 +71,27 @@ def _driver(uri: str) -> Any:
     return create(uri) if _forked else ireert.get_driver(uri)
 
 
-def open_device(uri: str) -> Opened:
-    """IREE's device of that URI; raises `DriverMissingError` or `DeviceError`."""
+def open_device(name: str) -> Opened:
+    """IREE's device of that URI, or one that keeps memory; see `_iree_memory`.
+
+    Raises `DriverMissingError` or `DeviceError`.
+    """
+    uri, keeps = plain(name)
     if not survives_fork(uri):
         raise DeviceError(
             f"the device {uri!r} was opened before this process was forked, and its threads did "
             'not come along; start processes with multiprocessing.get_context("spawn")'
         )
     with _lock:
-        opened = _devices.get(uri)
+        opened = _devices.get(name)
         if opened is None:
             try:
-                driver = _driver(uri)
-                opened = Opened(driver, driver.create_device_by_uri(uri))
+                driver: Any = _driver(uri)
+                options = {"allocators": list(KEEPING)} if keeps else {}
+                opened = Opened(driver, driver.create_device_by_uri(uri, **options), keeps)
             except IREE_ERRORS as error:
                 raise mapped(error, f"opening the device {uri!r}") from error
-            _devices[uri] = opened
+            _devices[name] = opened
             if not uri.startswith("vulkan"):
                 _kept.append(opened)
         return opened
@@ -96,7 +115,11 @@ def list_devices(driver: str) -> list[dict[str, Any]]:
 
 def survives_fork(uri: str) -> bool:
     """Whether a device can be opened here: not if a parent process opened its driver's threads."""
-    return uri.partition(":")[0] not in _left_behind
+    return _family(uri) not in _left_behind
+
+
+def _family(name: str) -> str:
+    return plain(name)[0].partition(":")[0]
 
 
 def _after_fork() -> None:
@@ -109,7 +132,7 @@ def _after_fork() -> None:
         binding.disable_leak_checker()
     for opened in (*_devices.values(), *_lost):
         leak(opened)
-    _left_behind.update(uri.partition(":")[0] for uri in _devices if uri != "local-sync")
+    _left_behind.update({*map(_family, _devices)} - {"local-sync"})
     _devices.clear()
 
 
