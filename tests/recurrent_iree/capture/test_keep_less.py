@@ -165,9 +165,7 @@ def computed(tree: Any, env: dict[str, Any]) -> Any:
     return ONE[tree[0]](*values) if len(values) == 1 else TWO[tree[0]](*values)
 
 
-@settings(max_examples=8, deadline=None)
-@given(st.tuples(VALUES, VALUES, VALUES))
-def test_any_cell(trees: Any) -> None:
+def check_cell(trees: Any) -> None:
     def loss(x: Any, w: Any, u: Any) -> Any:
         def step(carry: Any, v: Any) -> Any:
             h, c = carry
@@ -181,6 +179,19 @@ def test_any_cell(trees: Any) -> None:
 
     found = kept(gradient(loss), X, W, U)
     assert all(after < before for before, after in found)
+
+
+@settings(max_examples=3, deadline=None)
+@given(st.tuples(VALUES, VALUES, VALUES))
+def test_any_cell(trees: Any) -> None:
+    check_cell(trees)
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(st.tuples(VALUES, VALUES, VALUES))
+def test_sweep_of_cells(trees: Any) -> None:
+    check_cell(trees)
 
 
 GRAPHS = st.integers(2, 7).flatmap(
