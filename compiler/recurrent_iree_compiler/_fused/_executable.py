@@ -24,7 +24,7 @@ class Executable:
         self.team = kernel.team
         self.workgroups = kernel.sharing.parts if self.team else kernel.workgroups
         self.on_stack = kernel.own_bytes() <= STACK and self.team is None
-        self.scratch_bytes = 0 if self.on_stack else kernel.own_bytes() * kernel.workgroups
+        self.scratch_bytes = 0 if self.on_stack else max(kernel.own_bytes(), 64) * kernel.workgroups
         self.text = self._text(body)
 
     @property
@@ -99,10 +99,11 @@ stream.executable private @{self.name} {{
 
     def _own_memory(self) -> list[str]:
         kernel = self.kernel
-        lines = []
+        lines = [
+            f"{buffer.name} = memref.alloca() alignment = 64 : {buffer.type}"
+            for buffer in (kernel.own if self.on_stack else kernel.local)
+        ]
         if self.on_stack:
-            for buffer in kernel.own:
-                lines.append(f"{buffer.name} = memref.alloca() alignment = 64 : {buffer.type}")
             return lines
         base = kernel.w.index(0)
         if kernel.workgroups > 1 or kernel.cell.rows:

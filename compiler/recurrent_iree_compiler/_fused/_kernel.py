@@ -161,8 +161,15 @@ class Kernel:
 
     @property
     def own(self) -> list[Buffer]:
-        """What a workgroup has for itself."""
-        return [*self.states, *self.scratch]
+        """What a workgroup has for itself, or together with those that share its steps."""
+        return [*self.states, *(b for b in self.scratch if b not in self.local)]
+
+    @property
+    def local(self) -> list[Buffer]:
+        """What each of the workgroups that share steps computes for itself, on its stack."""
+        loops = [loop for p in self.sharing.phases if p.by_each for loop in p.loops]
+        values = {root.value for loop in loops for root in loop.roots}
+        return [b for b in self.scratch if b.value in values]
 
     def own_bytes(self) -> int:
         """Bytes of one workgroup, each buffer at a multiple of 64."""

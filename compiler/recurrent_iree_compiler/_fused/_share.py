@@ -28,17 +28,26 @@ _WEIGHTS, _FUNCTION, _SIMPLE = 1.0, 8.0, 0.5
 _SMALLEST_PART = 2 * MEETING
 _WORTH = 1.25
 _ANY_STEPS = 32
+# Elements that each workgroup may compute for itself in a loop: they are on its stack.
+_LOCAL = 256
 _PARTS = (2, 4, 8, 16)
 MOST_PARTS = 64
 
 
 @dataclass(frozen=True)
 class Work:
-    """One loop of a step: how long it takes one core, and into how many parts it can be cut."""
+    """One loop of a step.
+
+    Attributes:
+        ns: how long it takes one core.
+        units: into how many parts it can be cut.
+        local: only later loops of the same step read what it stores, and that is little.
+    """
 
     loop: Loop
     ns: float
     units: int
+    local: bool
 
     def shared(self, parts: int) -> float:
         """Nanoseconds if `parts` workgroups share it."""
@@ -48,11 +57,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Phase:
-    """Loops between two meetings; `cut` says which of them are done in parts."""
+    """Loops between two meetings; `cut` says which of them are done in parts.
+
+    Where nothing is cut, one workgroup does them, or each for itself: then nobody has to meet.
+    """
 
     loops: tuple[Loop, ...]
     cut: tuple[bool, ...]
     parts: int
+    by_each: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,7 @@ class Steps:
 
     def meetings(self, phases: tuple[Phase, ...]) -> int:
         """In a step."""
-        return len(phases) + self.may_stop
+        return sum(not phase.by_each for phase in phases) + self.may_stop
 
     def together(self, phases: tuple[Phase, ...]) -> float:
         """Nanoseconds of a step that is shared."""
@@ -163,7 +176,10 @@ def measure(stages: Stages, loop: Loop, tile: Tile, machine: Machine) -> Work:
     """What `loop` costs, from the operations in it and the tile that it gets."""
     inside = (op for op in stages.cell.ops if any(v in loop.inside for v in op.results))
     lanes = machine.lanes(32)
-    return Work(loop, sum(_nanoseconds(op, lanes) for op in inside), _units(stages, loop, tile))
+    stored = [root.value for root in loop.roots]
+    local = not {*stored} & {*stages.cell.outputs()} and sum(v.size for v in stored) <= _LOCAL
+    ns = sum(_nanoseconds(op, lanes) for op in inside)
+    return Work(loop, ns, _units(stages, loop, tile), local)
 
 
 def _nanoseconds(op: Op, lanes: int) -> float:
@@ -213,15 +229,17 @@ def _fastest(steps: Steps, parts: int) -> tuple[Phase, ...]:
 def _phases(work: Sequence[Work], parts: int, cut: Sequence[bool]) -> tuple[Phase, ...]:
     """One phase for each level that is cut; the levels between them are joined."""
     phases: list[Phase] = []
-    for level, is_cut in zip(_levels(work), cut, strict=True):
+    levels = _levels(work)
+    for number, (level, is_cut) in enumerate(zip(levels, cut, strict=True)):
         loops = tuple(w.loop for w in level)
+        by_each = all(w.local for w in level) and number < len(levels) - 1
         if is_cut:
             phases.append(Phase(loops, tuple(w.units > 1 for w in level), parts))
-        elif phases and phases[-1].parts == 1:
+        elif phases and phases[-1].parts == 1 and phases[-1].by_each == by_each:
             joined = (*phases[-1].loops, *loops)
-            phases[-1] = Phase(joined, (False,) * len(joined), 1)
+            phases[-1] = Phase(joined, (False,) * len(joined), 1, by_each)
         else:
-            phases.append(Phase(loops, (False,) * len(loops), 1))
+            phases.append(Phase(loops, (False,) * len(loops), 1, by_each))
     return tuple(phases)
 
 

@@ -2,16 +2,19 @@
 
 Nothing promises that the workgroups of a dispatch run at the same time: on one thread they run one
 after the other, and a pool may be busy with other calls. So parts of the work are claimed. For each
-place of the program (a stage, cut into parts) memory has
+part of each place of the program (a stage, cut into parts) memory has
 
-    claimed[part]   the next step for which nobody has claimed this part
-    done            how many parts were completed, over all steps
+    claimed   the next step for which nobody has claimed this part
+    done      the number of steps for which it is complete
 
-A workgroup claims a part by compare-and-swap, computes it, and adds one to `done`. It goes on when
-all parts of the step are done. Who holds a claim waits for nothing, so whoever waits, waits for a
-thread that computes. At first each workgroup takes the parts that are its own, counted by how many
-have arrived, so that a core reads the same weights at each step; after some waiting it takes any.
-A workgroup that is alone finds all parts to be its own and never waits.
+A workgroup claims a part by compare-and-swap, computes it, and stores the step behind it in `done`.
+It goes on when all parts of the step are done. Who holds a claim waits for nothing, so whoever
+waits, waits for a thread that computes. Each workgroup takes the parts that are its own, counted
+by how many have arrived, so that a core reads the same weights at each step; after some waiting it
+also takes what nobody has claimed. A workgroup that is alone finds all parts to be its own.
+
+Waiting is looking: loads that leave the line where it is until its writer changes it. Claims have
+lines that nobody looks at but their owners, unless they are late.
 
 Numbers do not depend on who computes a part, because a part is the same work for everybody.
 """
@@ -24,9 +27,11 @@ from ._writer import Writer
 
 # Counters lie this many i32 apart, so that no two share a cache line or a pair of lines.
 _APART = 32
-# Looks at `done` before a workgroup takes parts of others.
+# Looks at `done` before a workgroup takes a part of another one that nobody has claimed.
 _PATIENCE = 200
 _MEMORY = "team"
+# Orders of memory as LLVM numbers them.
+_ACQUIRE, _RELEASE = 4, 5
 
 
 class Team:
@@ -37,29 +42,39 @@ class Team:
     ) -> None:
         self.w = writer
         self.parts = parts
-        self.notes = (1 + places * (1 + parts)) * _APART
+        self.notes = (1 + 2 * places * parts) * _APART
         self.length = self.notes + notes * _APART
         self.architecture = architecture
         self.type = f"memref<{self.length}xi32>"
 
     def arrive(self) -> None:
         """Be counted; each workgroup gets its number in the order in which they come."""
-        number = self._add(self.w.index(0))
-        self.w.line(f"%me = arith.index_cast {number} : i32 to index")
+        w = self.w
+        memory = f"%{_MEMORY} : {self.type} -> index"
+        w.line(f"%team_start = memref.extract_aligned_pointer_as_index {memory}")
+        w.line("%team_address = arith.index_cast %team_start : index to i64")
+        w.line("%team_memory = llvm.inttoptr %team_address : i64 to !llvm.ptr")
+        one, number = self._i32(1), w.fresh()
+        place = self._at(w.index(0))
+        w.line(f"{number} = llvm.atomicrmw add {place}, {one} acq_rel : !llvm.ptr, i32")
+        w.line(f"%me = arith.index_cast {number} : i32 to index")
 
     def completed(self, place: int, parts: int) -> str:
         """The number of steps for which all parts of `place` are done."""
-        done = self._read(self._done(place))
-        steps = self.w.op(f"arith.divui {done}, {self._i32(parts)} : i32")
-        return self.w.op(f"arith.index_cast {steps} : i32 to index")
+        w = self.w
+        least = ""
+        for part in range(parts):
+            done = self._load(self._done(place, w.index(part)))
+            least = w.op(f"arith.minui {least}, {done} : i32") if least else done
+        return w.op(f"arith.index_cast {least} : i32 to index")
 
     def look(self, line: str, number: int) -> str:
         """A number of a line of notes."""
-        return self._read(self._note(line, number))
+        return self._load(self._note(line, number))
 
     def note(self, line: str, number: int, value: str) -> None:
         """Write a number of a line of notes."""
-        self._rmw(self._note(line, number), value, "assign")
+        self._store(self._note(line, number), value)
 
     def _note(self, line: str, number: int) -> str:
         w = self.w
@@ -72,66 +87,63 @@ class Team:
         Afterwards all of them are done, and what they stored can be read.
         """
         w = self.w
-        done = self._done(place)
-        after = w.op(f"arith.addi {step}, {self._i32(1)} : i32")
-        target = w.op(f"arith.muli {after}, {self._i32(parts)} : i32")
-        present = self._read(w.index(0)) if parts > 1 else ""
-        result, visit, again, back = (w.fresh() for _ in range(4))
-        w.line(f"{result} = scf.while ({visit} = {w.index(0)}) : (index) -> index {{")
+        zero, one, all_parts = w.index(0), w.index(1), w.index(parts)
+        target = w.op(f"arith.addi {step}, {self._i32(1)} : i32")
+        present = w.op(f"arith.index_cast {self._load(zero)} : i32 to index")
+        result, own, part, looks, *back = (w.fresh() for _ in range(7))
+        kinds = "(index, index, index)"
+        starts = f"{own} = %me, {part} = {zero}, {looks} = {zero}"
+        w.line(f"{result}:3 = scf.while ({starts}) : {kinds} -> {kinds} {{")
         with w.scope():
-            part, wanted = self._choose(visit, parts, present)
-            w.line(f"scf.if {wanted} {{")
+            is_own = w.op(f"arith.cmpi ult, {own}, {all_parts} : index")
+            is_late = w.op(f"arith.cmpi eq, {looks}, {w.index(_PATIENCE)} : index")
+            w.line(f"scf.if {w.op(f'arith.ori {is_own}, {is_late} : i1')} {{")
             with w.scope():
-                self.claim(place, part, step, body)
+                chosen = w.op(f"arith.select {is_own}, {own}, {part} : index")
+                self.claim(place, chosen, step, body)
             w.line("} else {")
             with w.scope():
                 self._relax()
             w.line("}")
-            seen = self._read(done)
-            more = w.op(f"arith.cmpi slt, {seen}, {target} : i32")
-            w.line(f"{again} = arith.addi {visit}, {w.index(1)} : index")
-            w.line(f"scf.condition({more}) {again} : index")
+            following = w.op(f"arith.addi {own}, {present} : index")
+            done = self._load(self._done(place, part))
+            is_done = w.op(f"arith.cmpi sge, {done}, {target} : i32")
+            ahead = w.op(f"arith.addi {part}, {one} : index")
+            after = w.op(f"arith.select {is_done}, {ahead}, {part} : index")
+            anew = w.op(f"arith.ori {is_own}, {is_done} : i1")
+            more = w.op(f"arith.addi {looks}, {one} : index")
+            looked = w.op(f"arith.select {anew}, {zero}, {more} : index")
+            waits = w.op(f"arith.cmpi ult, {after}, {all_parts} : index")
+            values = f"{following}, {after}, {looked}"
+            w.line(f"scf.condition({waits}) {values} : index, index, index")
         w.line("} do {")
-        w.line(f"^bb0({back}: index):")
-        w.line(f"  scf.yield {back} : index")
+        w.line(f"^bb0({', '.join(f'{name}: index' for name in back)}):")
+        w.line(f"  scf.yield {', '.join(back)} : index, index, index")
         w.line("}")
 
     def claim(self, place: int, part: str, step: str, body: Callable[[str], None]) -> None:
         """Run `body`, unless somebody has claimed this part for `step`."""
         w = self.w
         slot = self._claimed(place, part)
-        free = w.op(f"arith.cmpi eq, {self._read(slot)}, {step} : i32")
+        free = w.op(f"arith.cmpi eq, {self._load(slot)}, {step} : i32")
         w.line(f"scf.if {free} {{")
         with w.scope():
-            won = w.op(f"arith.cmpi eq, {self._swap(slot, step)}, {step} : i32")
-            w.line(f"scf.if {won} {{")
+            after = w.op(f"arith.addi {step}, {self._i32(1)} : i32")
+            w.line(f"scf.if {self._swap(slot, step, after)} {{")
             with w.scope():
                 body(part)
-                self._add(self._done(place))
+                self._store(self._done(place, part), after)
             w.line("}")
         w.line("}")
-
-    def _choose(self, visit: str, parts: int, present: str) -> tuple[str, str]:
-        """The part to try in a visit, and whether to try one at all."""
-        w = self.w
-        if parts == 1:
-            return w.index(0), w.constant(True, "i1")
-        count = w.op(f"arith.index_cast {present} : i32 to index")
-        ahead = w.op(f"arith.muli {visit}, {count} : index")
-        own = w.op(f"arith.addi %me, {ahead} : index")
-        is_own = w.op(f"arith.cmpi ult, {own}, {w.index(parts)} : index")
-        any_part = w.op(f"arith.remui {visit}, {w.index(parts)} : index")
-        late = w.op(f"arith.cmpi uge, {visit}, {w.index(_PATIENCE)} : index")
-        part = w.op(f"arith.select {is_own}, {own}, {any_part} : index")
-        return part, w.op(f"arith.ori {is_own}, {late} : i1")
-
-    def _done(self, place: int) -> str:
-        return self.w.index((1 + place * (1 + self.parts)) * _APART)
 
     def _claimed(self, place: int, part: str) -> str:
         w = self.w
         at = w.op(f"arith.muli {part}, {w.index(_APART)} : index")
-        return w.op(f"arith.addi {at}, {w.index((2 + place * (1 + self.parts)) * _APART)} : index")
+        return w.op(f"arith.addi {at}, {w.index((1 + 2 * place * self.parts) * _APART)} : index")
+
+    def _done(self, place: int, part: str) -> str:
+        w, claimed = self.w, self._claimed(place, part)
+        return w.op(f"arith.addi {claimed}, {w.index(self.parts * _APART)} : index")
 
     def _relax(self) -> None:
         """Tell the processor that this thread waits."""
@@ -144,28 +156,28 @@ class Team:
     def _i32(self, value: int) -> str:
         return self.w.constant(value, "i32")
 
-    def _add(self, slot: str) -> str:
-        """One more; gives the count before. What was stored before is seen by who sees the sum."""
-        return self._rmw(slot, self._i32(1))
+    def _at(self, slot: str) -> str:
+        w = self.w
+        number = w.op(f"arith.index_cast {slot} : index to i64")
+        kinds = "(!llvm.ptr, i64) -> !llvm.ptr, i32"
+        return w.op(f"llvm.getelementptr %team_memory[{number}] : {kinds}")
 
-    def _read(self, slot: str) -> str:
-        """The count; what is read afterwards is as new as it."""
-        return self._rmw(slot, self._i32(0))
-
-    def _rmw(self, slot: str, value: str, kind: str = "addi") -> str:
-        name, kinds = self.w.fresh(), f"(i32, {self.type}) -> i32"
-        self.w.line(f"{name} = memref.atomic_rmw {kind} {value}, %{_MEMORY}[{slot}] : {kinds}")
+    def _load(self, slot: str) -> str:
+        """The number; what is read afterwards is as new as it."""
+        name, place = self.w.fresh(), self._at(slot)
+        how = f"alignment = 4 : i64, ordering = {_ACQUIRE} : i64"
+        self.w.line(f'{name} = "llvm.load"({place}) <{{{how}}}> : (!llvm.ptr) -> i32')
         return name
 
-    def _swap(self, slot: str, step: str) -> str:
-        """Make the count ``step + 1`` if it is `step`; gives what it was."""
+    def _store(self, slot: str, value: str) -> None:
+        """What was stored and read before is seen, and over, for who sees the number."""
+        place, how = self._at(slot), f"alignment = 4 : i64, ordering = {_RELEASE} : i64"
+        self.w.line(f'"llvm.store"({value}, {place}) <{{{how}}}> : (i32, !llvm.ptr) -> ()')
+
+    def _swap(self, slot: str, step: str, after: str) -> str:
+        """Make the number `after` if it is `step`; whether it was."""
         w = self.w
-        after = w.op(f"arith.addi {step}, {self._i32(1)} : i32")
-        old, now, same, new = (w.fresh() for _ in range(4))
-        w.line(f"{old} = memref.generic_atomic_rmw %{_MEMORY}[{slot}] : {self.type} {{")
-        w.line(f"^bb0({now}: i32):")
-        w.line(f"  {same} = arith.cmpi eq, {now}, {step} : i32")
-        w.line(f"  {new} = arith.select {same}, {after}, {now} : i32")
-        w.line(f"  memref.atomic_yield {new} : i32")
-        w.line("}")
-        return old
+        old, place = w.fresh(), self._at(slot)
+        order = "acq_rel monotonic"
+        w.line(f"{old} = llvm.cmpxchg {place}, {step}, {after} {order} : !llvm.ptr, i32")
+        return w.op(f"llvm.extractvalue {old}[1] : !llvm.struct<(i32, i1)>")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 
 from ._cuts import Cut
@@ -21,7 +22,7 @@ _RAN, _RAN_AFTER, _SKIPS, _IDLE = range(4)
 
 def emit_together(kernel: Kernel, idle: Idle | None) -> Team:
     """All steps: in each, one place to meet for each phase. States are copied by one workgroup."""
-    w, phases = kernel.w, kernel.sharing.phases
+    w, phases = kernel.w, _met(kernel)
     first, last, control = (len(phases) + n for n in range(3))
     team = Team(w, kernel.sharing.parts, control + 1, 2, kernel.machine.architecture)
     once = w.constant(0, "i32")
@@ -37,7 +38,7 @@ def emit_together(kernel: Kernel, idle: Idle | None) -> Team:
 
 def _every_step(kernel: Kernel, team: Team) -> None:
     """Whoever comes late goes on where the others are."""
-    w, phases = kernel.w, kernel.sharing.phases
+    w, phases = kernel.w, _met(kernel)
     begun = team.completed(len(phases) - 1, phases[-1].parts)
     w.line(f"scf.for %t = {begun} to {_steps(kernel)} step {w.index(1)} {{")
     with w.scope():
@@ -115,9 +116,23 @@ def _now(kernel: Kernel, ran: str) -> None:
     w.line(f"%now = arith.index_cast {odd} : i32 to index")
 
 
+def _met(kernel: Kernel) -> list[Phase]:
+    """The phases after which workgroups meet."""
+    return [phase for phase in kernel.sharing.phases if not phase.by_each]
+
+
 def _phases(kernel: Kernel, team: Team, step: str) -> None:
-    for number, phase in enumerate(kernel.sharing.phases):
-        team.meet(number, phase.parts, step, lambda part, p=phase: _phase(kernel, p, part))
+    """What each workgroup does for itself may be read too late, by one that has been left behind.
+
+    It then computes something else, and finds all parts claimed that would read that.
+    """
+    places = count()
+    for phase in kernel.sharing.phases:
+        if phase.by_each:
+            _phase(kernel, phase, "")
+        else:
+            number = next(places)
+            team.meet(number, phase.parts, step, lambda part, p=phase: _phase(kernel, p, part))
 
 
 def _phase(kernel: Kernel, phase: Phase, part: str) -> None:

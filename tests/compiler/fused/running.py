@@ -83,8 +83,8 @@ def fused_text(text, machine=None, share=None):
     return module
 
 
-def vmfb(module):
-    """`module` as a module of IREE for this machine."""
+def vmfb(module, target=("--iree-llvmcpu-target-cpu=host",)):
+    """`module` as a module of IREE for this machine, or for `target`."""
     module = ir.Module.parse(module, ir.Context()) if isinstance(module, str) else module
     hold_arg_reductions(module)
     text = module.operation.get_asm(enable_debug_info=False)
@@ -92,7 +92,7 @@ def vmfb(module):
         text,
         target_backends=["llvm-cpu"],
         input_type="stablehlo",
-        extra_args=["--iree-llvmcpu-target-cpu=host", "--iree-input-demote-f64-to-f32=false"],
+        extra_args=[*target, "--iree-input-demote-f64-to-f32=false"],
     )
 
 

@@ -1,5 +1,6 @@
 """Workgroups that share the steps of a recurrence: the same numbers, whoever computes them."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -173,6 +174,33 @@ def test_the_cost_model_shares_long_steps():
 )
 def test_the_plan_says_why(cell, share, machine, text):
     assert choice(cell, 1, 256, share, machine).startswith(text)
+
+
+def test_short_stages_are_computed_by_each():
+    def phases(cell, units):
+        function, arguments = cell(running.normals(0), 1, units)
+        _, (kernel,) = running.fuse(function, arguments, FOUR, 2)
+        made = kernel.takes.executable.kernel
+        assert {b.name for b in made.local}.isdisjoint(b.name for b in made.own)
+        return [phase.by_each for phase in made.sharing.phases]
+
+    assert phases(cells.lstm, 64) == [False]
+    alone = phases(cells.layer_norm_lstm, 64)
+    assert any(alone) and not alone[-1]
+
+
+def test_looks_are_loads_on_aarch64(tmp_path):
+    """Counters are read and written in the order that weak memory needs, without a claim."""
+    function, arguments = cells.lstm(running.normals(0), 1, 32)
+    machine = Machine(128, 32, 32 << 10, 512 << 10, 4, "aarch64")
+    module, _ = running.fuse(function, arguments, machine, 2)
+    flags = ["--iree-llvmcpu-target-triple=aarch64-linux-gnu"]
+    flags.append(f"--iree-hal-dump-executable-intermediates-to={tmp_path}")
+    running.vmfb(module, ["--iree-llvmcpu-target-cpu=generic", *flags])
+    (code,) = tmp_path.glob("*.s")
+    found = re.findall(r"\b(ldar|stlr|ldaxr|yield)\b", code.read_text())
+    assert found.count("ldar") > found.count("ldaxr")
+    assert found.count("stlr") >= 2 and "yield" in found
 
 
 @pytest.mark.parametrize("share", [0, 65, -1, 2.5, True])
