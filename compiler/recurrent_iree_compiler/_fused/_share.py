@@ -23,7 +23,7 @@ from ._tiles import Tile
 
 # Nanoseconds: a meeting, what must be gained to wake a pool of threads; one vector of weights, of a
 # function, of the rest.
-MEETING, WAKING = 250.0, 100_000.0
+MEETING, WAKING = 250.0, 120_000.0
 _WEIGHTS, _FUNCTION, _SIMPLE = 1.0, 8.0, 0.5
 _SMALLEST_PART = 2 * MEETING
 _WORTH = 1.25
@@ -230,15 +230,16 @@ def _phases(work: Sequence[Work], parts: int, cut: Sequence[bool]) -> tuple[Phas
     """One phase for each level that is cut; the levels between them are joined."""
     phases: list[Phase] = []
     levels = _levels(work)
-    for number, (level, is_cut) in enumerate(zip(levels, cut, strict=True)):
-        loops = tuple(w.loop for w in level)
-        by_each = all(w.local for w in level) and number < len(levels) - 1
+    for is_cut, run in groupby(range(len(levels)), key=cut.__getitem__):
+        numbers = list(run)
         if is_cut:
-            phases.append(Phase(loops, tuple(w.units > 1 for w in level), parts))
-        elif phases and phases[-1].parts == 1 and phases[-1].by_each == by_each:
-            joined = (*phases[-1].loops, *loops)
-            phases[-1] = Phase(joined, (False,) * len(joined), 1, by_each)
+            for level in (levels[n] for n in numbers):
+                loops = tuple(w.loop for w in level)
+                phases.append(Phase(loops, tuple(w.units > 1 for w in level), parts))
         else:
+            joined = [w for n in numbers for w in levels[n]]
+            by_each = all(w.local for w in joined) and numbers[-1] < len(levels) - 1
+            loops = tuple(w.loop for w in joined)
             phases.append(Phase(loops, (False,) * len(loops), 1, by_each))
     return tuple(phases)
 
