@@ -12,11 +12,12 @@ kernel in the place of the composite. The way through this package:
     _chain      sums of products share their registers
     _layout     which inputs and outputs lie batch first
     _narrow     which weights are stored in fewer bits, and can be packed so
-    _stages     which values are stored, which loop computes them
+    _stages     which values are stored; _levels: which loop computes them (_dataflow)
     _tiles      lanes, rows and registers of each loop, from what is known of the machine
     _share      how many workgroups share a step, and which stages they cut
     _order      which way weights are read, which loops run together for a few rows
-    _kernel     the body, by _evaluate (element-wise), _products and _reductions
+    _kernel     the body: its _memory, the loop over _time, and each loop of a _step,
+                by _evaluate (element-wise), _products and _reductions
     _team, _together, _cuts   workgroups that claim parts of a step
     _matrix     products outside of the loops, as kernels of one step
     _executable, _wrapper, _lines, _packed, _fuse   its surroundings, and putting it into the module

@@ -79,11 +79,11 @@ class AnyRows:
         self.block = kernel.rows = kernel.nests.rows = self._rows_together()
         w.line(f"%few = arith.cmpi ult, %batch, {w.index(self.block)} : index")
         w.line("scf.if %few {")
-        at, made = len(w.lines), len(kernel.made)
+        at, made = len(w.lines), len(kernel.step.made)
         w.line("} else {")
         with w.scope():
             self._many(body)
-        emitted = len(kernel.made)
+        emitted = len(kernel.step.made)
         w.line("}")
         tail = w.lines[at:]
         del w.lines[at:]
@@ -92,13 +92,13 @@ class AnyRows:
             kernel.nests.first_row = variable("%group")
             body()
         w.lines.extend(tail)
-        kernel.rows, kernel.made = self.block, kernel.made[made:emitted]
+        kernel.rows, kernel.step.made = self.block, kernel.step.made[made:emitted]
 
     def _rows_together(self) -> int:
         """Rows that the products of a step take into registers at once."""
         kernel = self.kernel
         kernel.rows = kernel.nests.rows = BLOCK
-        tiles = [kernel.loop_tile(loop) for loop in kernel.stages.loops if loop.rows]
+        tiles = [kernel.step.tile(loop) for loop in kernel.stages.loops if loop.rows]
         return max(1, min((t.rows for t in tiles if t.sums and t.lanes), default=BLOCK))
 
     def _many(self, body: Callable[[], None]) -> None:

@@ -95,6 +95,12 @@ def inside(value: Value, role: str, index: int, batch: int | None, rows: int) ->
     return Buffer(value, role, index, length, shape, batch, True, step)
 
 
+def aligned(buffer: Buffer) -> int:
+    """The bytes of `buffer`, rounded up to a cache line."""
+    size = {"i8": 1, "i16": 2, "bf16": 2, "f16": 2, "i64": 8, "f64": 8}.get(buffer.storage, 4)
+    return -(-buffer.length * size // 64) * 64
+
+
 @dataclass(eq=False)
 class Binding:
     """One buffer of the dispatch: one tensor, or several of a type laid end to end."""

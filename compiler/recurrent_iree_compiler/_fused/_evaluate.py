@@ -16,8 +16,9 @@ from ._chain import start_of
 from ._elementwise import ELEMENTWISE, Lanes, emit
 from ._index import ZERO, Affine
 from ._ir import Op, Value, row_major
+from ._levels import Loop
 from ._moves import MOVES
-from ._stages import Loop, Stages
+from ._stages import Stages
 from ._writer import Writer, compute_dtype, storage_dtype, vector
 
 Index = tuple[Affine, ...]

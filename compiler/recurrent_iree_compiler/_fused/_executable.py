@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ._buffers import Binding
-from ._kernel import STACK, Kernel, aligned
+from ._buffers import Binding, aligned
+from ._kernel import STACK, Kernel
 
 
 class Executable:
@@ -13,14 +13,14 @@ class Executable:
         self.kernel = kernel
         self.name = name
         body = "\n".join(kernel.w.lines)
-        self.consts = [b for b in kernel.const_bindings if f"{b.name}[" in body]
+        self.consts = [b for b in kernel.memory.const_bindings if f"{b.name}[" in body]
         self.reads: list[Binding] = [
             *self.consts,
             *(Binding(p.buffer.name, [p.buffer]) for p in kernel.packs),
-            *kernel.init_bindings,
-            *(Binding(b.name, [b]) for b in kernel.xs),
+            *kernel.memory.init_bindings,
+            *(Binding(b.name, [b]) for b in kernel.memory.xs),
         ]
-        self.writes: list[Binding] = kernel.result_bindings
+        self.writes: list[Binding] = kernel.memory.result_bindings
         self.team = kernel.team
         self.workgroups = kernel.sharing.parts if self.team else kernel.workgroups
         self.on_stack = kernel.own_bytes() <= STACK and self.team is None

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ._buffers import aligned
 from ._executable import Executable
 from ._ir import Value
-from ._kernel import Kernel, Made, aligned
+from ._kernel import Kernel
+from ._levels import Loop
 from ._narrow import STORED
-from ._stages import Loop
+from ._step import Made
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def explain(kernel: Kernel, executable: Executable) -> KernelPlan:
         batch=None if kernel.any_rows else kernel.batch,
         workgroups=None if kernel.any_rows else kernel.workgroups,
         workgroup_rows=kernel.capacity,
-        stages=tuple(_stage(kernel, made) for made in kernel.made),
+        stages=tuple(_stage(kernel, made) for made in kernel.step.made),
         buffers={b.name[1:]: aligned(b) for b in kernel.own},
         outside=len(kernel.cell.outside),
         memory="on the stack" if executable.on_stack else "in a transient buffer",

@@ -12,8 +12,9 @@ from ._cuts import Cut, turned
 from ._evaluate import Block, Evaluator
 from ._index import Affine
 from ._ir import Value
+from ._levels import Loop
 from ._packing import Packer
-from ._stages import Loop, Stages
+from ._stages import Stages
 from ._tiles import Tile
 from ._writer import Writer
 

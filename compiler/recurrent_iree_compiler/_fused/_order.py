@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ._ir import Cell, Op
+from ._levels import Loop
 from ._machine import Machine
 from ._many_rows import MOST_CACHES
-from ._stages import Loop, Stages
+from ._stages import Stages
 from ._tiles import MOST_ROWS
 
 

@@ -18,7 +18,7 @@ from ._evaluate import Evaluator, Index, Names
 from ._index import ZERO, Affine
 from ._ir import Op, Value
 from ._packing import Packed, Packer
-from ._stages import product_axes
+from ._shapes import product_axes
 from ._writer import compute_dtype, is_float, vector
 
 _UNROLL = 2

@@ -1,6 +1,8 @@
-"""How a reshape maps axes onto axes."""
+"""How reshapes and products map axes onto axes."""
 
 from __future__ import annotations
+
+from ._ir import Op
 
 Shape = tuple[int, ...]
 
@@ -29,3 +31,14 @@ def reshape_groups(source: Shape, target: Shape) -> list[tuple[list[int], list[i
                 b, j = b * target[right[j]], j + 1
         groups.append(group)
     return groups
+
+
+def product_axes(op: Op) -> list[list[tuple[int, int]]]:
+    """For each axis of a product: the (side, axis) of the operands that it comes from."""
+    at = op.attrs
+    axes = [[(0, a), (1, b)] for a, b in zip(at["lhs_batch"], at["rhs_batch"], strict=True)]
+    for side, name in enumerate(("lhs", "rhs")):
+        fixed = (*at[f"{name}_batch"], *at[f"{name}_contract"])
+        rank = len(op.operands[side].shape)
+        axes.extend([(side, a)] for a in range(rank) if a not in fixed)
+    return axes

@@ -16,9 +16,10 @@ from itertools import groupby
 from ._carried import segments
 from ._elementwise import EXPENSIVE
 from ._ir import ANY, Op
+from ._levels import Loop
 from ._machine import Machine
 from ._reductions import units_of_reduction
-from ._stages import Loop, Stages
+from ._stages import Stages
 from ._tiles import Tile
 
 # Nanoseconds: a meeting, what must be gained to wake a pool of threads; one vector of weights, of a

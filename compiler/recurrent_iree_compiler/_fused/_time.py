@@ -44,7 +44,7 @@ def emit_loop(kernel: Kernel, idle: Idle | None) -> Affine:
 
 def _step(kernel: Kernel) -> None:
     places(kernel)
-    kernel.emit_stages()
+    kernel.step.emit()
 
 
 def places(kernel: Kernel) -> None:
@@ -71,12 +71,12 @@ def _step_or_copy(kernel: Kernel, idle: Idle) -> None:
     w.line(f"%skip = arith.andi {flag}, %enough : i1")
     w.line("%after = scf.if %skip -> (index) {")
     with w.scope():
-        for buffer in kernel.ys:
+        for buffer in kernel.memory.ys:
             repeat(kernel, buffer)
         w.line("scf.yield %now : index")
     w.line("} else {")
     with w.scope():
-        kernel.emit_stages()
+        kernel.step.emit()
         w.line("scf.yield %next : index")
     w.line("}")
     w.line(f"%more = arith.addi %idle, {w.index(1)} : index")
@@ -94,7 +94,7 @@ def all_rows(kernel: Kernel, idle: Idle) -> str:
     def element(lanes: list[Affine], row: Affine, so_far: str) -> str:
         nests = kernel.nests
         block = Block((nests.first_local + row,), (nests.first_row + row,))
-        ev = Evaluator(w, stages, kernel.homes, None, block, 0)
+        ev = Evaluator(w, stages, kernel.memory.homes, None, block, 0)
         index = index_of(idle.flag, stages.batch.get(idle.flag), lanes)
         (name,) = ev.get(idle.flag, index).rows
         if not idle.value:
@@ -129,5 +129,5 @@ def repeat(kernel: Kernel, buffer: Buffer) -> None:
         ev.write(buffer, at, ev.read(buffer, at + back))
 
     kernel.nests.over(
-        None, space, stages.has_rows(value), kernel.copy_tile(value), body, Packer([], 1)
+        None, space, stages.has_rows(value), kernel.step.copy_tile(value), body, Packer([], 1)
     )

@@ -96,7 +96,7 @@ def _decide(kernel: Kernel, team: Team, idle: Idle, half: str) -> None:
     skip = w.op(f"arith.andi {flag}, {enough} : i1")
     w.line(f"scf.if {skip} {{")
     with w.scope():
-        for buffer in kernel.ys:
+        for buffer in kernel.memory.ys:
             repeat(kernel, buffer)
     w.line("}")
     zero, one = w.constant(0, "i32"), w.constant(1, "i32")
@@ -139,16 +139,16 @@ def _phase(kernel: Kernel, phase: Phase, part: str) -> None:
     w = kernel.w
     for loop, cut in zip(phase.loops, phase.cut, strict=True):
         if phase.parts == 1:
-            kernel.emit_stage(loop)
+            kernel.step.emit_stage(loop)
         elif cut:
             kernel.nests.cut = Cut(w, part, phase.parts)
-            kernel.emit_stage(loop)
+            kernel.step.emit_stage(loop)
             kernel.nests.cut = None
         else:
             first = w.op(f"arith.cmpi eq, {part}, {w.index(0)} : index")
             w.line(f"scf.if {first} {{")
             with w.scope():
-                kernel.emit_stage(loop)
+                kernel.step.emit_stage(loop)
             w.line("}")
 
 

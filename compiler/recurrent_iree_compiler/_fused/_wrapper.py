@@ -48,7 +48,7 @@ class Wrapper:
             ("const", part.value) for b in executable.consts for part in b.parts
         ]
         self.fixed = list(dict.fromkeys([*direct, *weights]))
-        self.carries = [b.index for b in kernel.inits]
+        self.carries = [b.index for b in kernel.memory.inits]
         arguments: list[tuple[str, str]] = []
         for source, value in self.fixed:
             name_ = self.w.fresh()
