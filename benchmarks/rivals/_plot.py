@@ -1,42 +1,65 @@
-"""The ratios as a picture."""
+"""The ratios as a picture: a line for each cell, batch and length, a column for each width."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ._table import ratio_of
+from ._table import ratio_of, reached
+
+_FACTOR = 2.0  # the colours end at this ratio and at its inverse
 
 
-def plot(results: dict[str, Any], path: Path) -> None:
-    """One bar for each row and number of threads, on a logarithmic axis; raises `ImportError`."""
-    import matplotlib
+def plot(results: Mapping[str, Any], path: Path) -> None:
+    """Write a panel for each number of threads; raises `ImportError` without matplotlib."""
+    figure_of(results).savefig(path, dpi=130)
 
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
 
-    rows = results["rows"]
-    threads = [str(t) for t in results["threads"]]
-    height = 0.8 / max(len(threads), 1)
-    figure, axes = plt.subplots(figsize=(9, 1.5 + 0.32 * len(rows)), layout="constrained")
-    for i, count in enumerate(threads):
-        ratios = [ratio_of(row["threads"].get(count, {})) for row in rows]
-        places = [y + (i - (len(threads) - 1) / 2) * height for y in range(len(rows))]
-        shown = [(y, r) for y, r in zip(places, ratios, strict=True) if r is not None]
-        label = f"{count} thread{'s' * (count != '1')}"
-        axes.barh([y for y, _ in shown], [r - 1 for _, r in shown], height, left=1, label=label)
-        for y, r in shown:
-            side = "left" if r >= 1 else "right"
-            axes.text(r, y, f" {r:.2f} ", va="center", ha=side, fontsize=7)
-    axes.axvline(1, color="black", linewidth=1)
-    for y, row in enumerate(rows):
-        axes.plot([row["goal"]] * 2, [y - 0.45, y + 0.45], color="tab:red", linewidth=1)
-    axes.set_xscale("log")
-    axes.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=8)
-    axes.invert_yaxis()
-    axes.margins(x=0.15, y=0.01)
-    axes.set_xlabel("our time over that of the best rival (red: goal)")
-    axes.set_title(f"{results['machine']['cpu']}, {results['date']}", fontsize=10)
-    axes.legend(loc="lower right", fontsize=8)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+def figure_of(results: Mapping[str, Any]) -> Any:
+    """The picture as a figure of matplotlib."""
+    from matplotlib.figure import Figure
+
+    lines = list(dict.fromkeys(_line(row) for row in results["rows"]))
+    widths = sorted({row["work"]["width"] for row in results["rows"]})
+    threads = [str(count) for count in results["threads"]]
+    size = (2.2 + 0.5 * len(widths) * len(threads), 1.4 + 0.2 * len(lines))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(threads), sharey=True, squeeze=False)
+    for axes, count in zip(panels[0], threads, strict=True):
+        _panel(axes, results["rows"], count, lines, widths)
+        axes.set_title(f"{count} thread{'s' * (count != '1')}", fontsize=9)
+    panels[0][0].set_yticks(range(len(lines)), lines, fontsize=7)
+    figure.suptitle(
+        f"Our time over that of the best rival (framed: goal missed)\n"
+        f"{results['machine']['cpu']}, {results['date']}",
+        fontsize=9,
+    )
+    return figure
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    work = row["work"]
+    return row["name"].replace(f" H{work['width']}", "")
+
+
+def _panel(
+    axes: Any, rows: Sequence[Any], threads: str, lines: Sequence[str], widths: Sequence[int]
+) -> None:
+    from matplotlib.colors import LogNorm
+    from matplotlib.patches import Rectangle
+
+    colours = LogNorm(1 / _FACTOR, _FACTOR)
+    grid = [[float("nan")] * len(widths) for _ in lines]
+    for row in rows:
+        ratio = ratio_of(row["threads"].get(threads, {}))
+        if ratio is None:
+            continue
+        y, x = lines.index(_line(row)), widths.index(row["work"]["width"])
+        grid[y][x] = ratio
+        axes.text(x, y, f"{ratio:.2f}", ha="center", va="center", fontsize=6)
+        if not reached(row, threads):
+            axes.add_patch(Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, fill=False, linewidth=1.2))
+    axes.imshow(grid, cmap="RdYlGn_r", norm=colours, aspect="auto", alpha=0.75)
+    axes.set_xticks(range(len(widths)), [f"H{width}" for width in widths], fontsize=7)
+    axes.tick_params(length=0, top=True, labeltop=True)

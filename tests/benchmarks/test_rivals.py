@@ -131,6 +131,23 @@ def test_table_keeps_what_missed_and_what_went_wrong():
     assert "torch disagrees: off by 1" in page
 
 
+def test_picture_frames_what_missed():
+    pytest.importorskip("matplotlib", reason="the extra `plots` is not installed")
+    from benchmarks.rivals._plot import figure_of
+
+    works = Work("lstm", 1, 64, 100), Work("lstm", 1, 128, 100), Work("gru", 1, 64, 100)
+    times = (1.0, 2.0), (3.0, 2.0), (1.0, 4.0)
+    rows = [
+        row(*t) | {"name": w.name, "work": w.to_json()} for w, t in zip(works, times, strict=True)
+    ]
+    results = {"date": "2030-01-01", "machine": {"cpu": "a"}, "threads": [1], "rows": rows}
+    (axes,) = figure_of(results).axes
+    texts = {text.get_position(): text.get_text() for text in axes.texts}
+    assert texts == {(0, 0): "0.50", (1, 0): "1.50", (0, 1): "0.25"}
+    assert [round(frame.get_x()) for frame in axes.patches] == [1]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["lstm B1 T100", "gru B1 T100"]
+
+
 def test_rows_of_an_earlier_run_stay(tmp_path):
     first, second = (row(1.0, 2.0) | {"name": work.name} for work in _work.full()[:2])
     again = second | {"commit": "abc", "date": "2030-01-02"}
