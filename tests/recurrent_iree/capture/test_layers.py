@@ -11,8 +11,9 @@ from hypothesis import given, settings, strategies as st
 from jax import lax
 
 from recurrent_iree._capture import _layers
+from recurrent_iree._capture._composite import RECURRENCE
 from recurrent_iree._capture._jaxpr import evaluate, flatten_calls
-from recurrent_iree._capture._scan import RECURRENCE, describe_scan, lower_scan
+from recurrent_iree._capture._scan import describe_scan, lower_scan
 from recurrent_iree._capture._streaming import quick_jit
 
 T, B, H = 6, 2, 4

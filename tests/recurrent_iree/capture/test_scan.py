@@ -11,8 +11,9 @@ from hypothesis import given, settings, strategies as st
 from jax import lax
 
 from recurrent_iree._capture import _pieces
+from recurrent_iree._capture._composite import RECURRENCE
 from recurrent_iree._capture._jaxpr import evaluate
-from recurrent_iree._capture._scan import RECURRENCE, lower_scan
+from recurrent_iree._capture._scan import lower_scan
 
 B, T, D, H = 2, 5, 4, 6
 
