@@ -27,7 +27,7 @@ from ._process import Limits
 from ._program import Program
 from ._report import TargetReport, Verification
 from ._targets import Target, parse_target
-from ._verify import verify_target
+from ._verify import Verifier, can_verify, verify_target
 
 
 def build(
@@ -62,10 +62,14 @@ def build(
     parsed = _parse(targets)
     run = _Build(program, options or BuildOptions(), progress, len(parsed))
     jobs = [run.prepare(target) for target in parsed]
-    run.each(jobs, run.compile)
-    draft = run.members(jobs)
-    if run.options.verify:
-        run.each(jobs, lambda job: run.verify(job, draft))
+    try:
+        run.each(jobs, run.compile)
+        draft = run.members(jobs)
+        if run.options.verify:
+            run.each(jobs, lambda job: run.verify(job, draft))
+    finally:
+        for job in jobs:
+            job.dismiss()
     for job in jobs:
         run.tell(job, "done", job.report.verification.status, finished=True)
     return Artifact(run.members(jobs), {job.target.name: job.seconds for job in jobs})
@@ -93,6 +97,13 @@ class _Job:
     seconds: float = 0.0
     lacks: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    waiting: Verifier | None = None
+
+    def dismiss(self) -> None:
+        """End the process that waits to verify the module, if there is one."""
+        if self.waiting is not None:
+            self.waiting.close()
+            self.waiting = None
 
 
 @dataclass
@@ -159,6 +170,9 @@ class _Build:
         if job.target.driver == "xla":
             return
         self.tell(job, "compile")
+        if self.options.verify and can_verify(job.target):
+            job.dismiss()
+            job.waiting = Verifier(job.target, self._limits)
         start = time.perf_counter()
         try:
             job.module = self._compiled(job)
@@ -204,8 +218,14 @@ class _Build:
 
     def _verified(self, job: _Job, draft: dict[str, bytes]) -> Verification:
         self.tell(job, "verify")
-        limits = Limits(self.options.time_limit, None, self.cancel)
-        return verify_target(draft, job.target, limits)
+        try:
+            return verify_target(draft, job.target, self._limits, job.waiting)
+        finally:
+            job.dismiss()
+
+    @property
+    def _limits(self) -> Limits:
+        return Limits(self.options.time_limit, None, self.cancel)
 
     def _verified_in_chunks(self, job: _Job, reason: str) -> Verification:
         """What becomes of a target whose module of any length failed for `reason`."""

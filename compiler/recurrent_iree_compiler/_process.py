@@ -12,8 +12,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-_POLL = 0.01
+_POLL = 0.003
 
 
 class Cancelled(Exception):
@@ -57,28 +58,68 @@ def run_limited(
     The group is killed at the time limit, when it is cancelled, and on any exception, such as a
     `KeyboardInterrupt`. Its temporary files go to `folder`.
     """
-    logs = folder / "stdout", folder / "stderr"
-    variables = {**os.environ, **(environment or {}), "TMPDIR": str(folder), "TEMP": str(folder)}
-    with (
-        open(source or os.devnull, "rb") as given,
-        logs[0].open("wb") as output,
-        logs[1].open("wb") as errors,
-    ):
-        process = subprocess.Popen(
-            command,
-            stdin=given,
-            stdout=output,
-            stderr=errors,
-            env=variables,
-            start_new_session=True,
-        )
+    with open(source or os.devnull, "rb") as given:
+        return Started(command, folder, limits, given, environment).finish(limits)
+
+
+class Started:
+    """A command that runs in a process group of its own, until `finish` or `close`.
+
+    Args:
+        command: the program and its arguments.
+        folder: for its temporary files and what it writes.
+        limits: how much memory and processor time it may use.
+        given: its standard input; ``None`` is what `tell` sends.
+        environment: variables beside those of this process.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        limits: Limits,
+        given: BinaryIO | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._logs = folder / "stdout", folder / "stderr"
+        variables = {**os.environ, **(environment or {}), "TMPDIR": str(folder)}
+        with self._logs[0].open("wb") as output, self._logs[1].open("wb") as errors:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE if given is None else given,
+                stdout=output,
+                stderr=errors,
+                env={**variables, "TEMP": str(folder)},
+                start_new_session=True,
+            )
         try:
-            _limit(process.pid, limits)
-            code = _wait(process, limits)
+            _limit(self._process.pid, limits)
+        except BaseException:
+            self.close()
+            raise
+
+    def tell(self, line: bytes) -> None:
+        """Send a line to its standard input, which ends with it; it may have died before."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.write(line + b"\n")
+                self._process.stdin.close()
+
+    def finish(self, limits: Limits) -> Finished:
+        """Wait for its end, for at most the seconds of `limits`, and read what it wrote."""
+        try:
+            code = _wait(self._process, limits)
         finally:
-            _kill_group(process)
-    texts = [log.read_text(errors="replace") for log in logs]
-    return Finished(code, *texts)
+            self.close()
+        texts = [log.read_text(errors="replace") for log in self._logs]
+        return Finished(code, *texts)
+
+    def close(self) -> None:
+        """Kill what is left of its group."""
+        _kill_group(self._process)
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
 
 
 def _wait(process: subprocess.Popen[bytes], limits: Limits) -> int | None:

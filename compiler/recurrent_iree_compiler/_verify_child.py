@@ -1,16 +1,26 @@
-"""Run in a process of its own: load an artifact on one device and compare its golden calls."""
+"""Run in a process of its own: load an artifact on one device and compare its golden calls.
+
+The process is started while the module is still compiled. It imports what it needs, and waits for
+a line with the path of the artifact and the device.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from importlib import import_module
 
 import recurrent_iree_runtime as rt
 
 
 def main() -> None:
-    """Print one JSON line: ``status`` and ``reason``; arguments are the file and the device."""
-    path, device = sys.argv[1:3]
+    """Print one JSON line: ``status`` and ``reason``."""
+    if sys.argv[1] != "xla":
+        import_module("iree.runtime")
+    line = sys.stdin.readline()
+    if not line:  # nothing is to be verified
+        return
+    path, device = json.loads(line)
     try:
         with rt.load(path, device=device) as model:
             report = model.verify()

@@ -197,7 +197,8 @@ def _goldens(
 ) -> Sequence[GoldenCase]:
     if _in_chunks(program):
         return golden_cases(program, stored, entry, lengths, ())
-    return golden_cases(program, stored, entry, (), lengths if streams else ())
+    steps = lengths if streams else ()
+    return golden_cases(program, stored, entry, (), steps, forward=streams)
 
 
 def _chunk_lengths(program: Program, chunks: Sequence[int] | None) -> tuple[int, ...]:

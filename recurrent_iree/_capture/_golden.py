@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,16 +15,19 @@ from jax.extend.core import ClosedJaxpr
 from recurrent_iree._spec import TIME
 
 from ._background import Call, InBackground
+from ._cost import estimate
 from ._gradients import COTANGENTS
 from ._jaxpr import evaluate
 from ._later import Later
 from ._program import Program
-from ._sensitivity import fair_atol
+from ._sensitivity import fair_atol, forgets_rounding
 from ._storage import StoredWeights, output_loss
 from ._streaming import quick_jit, random_inputs, tolerance
 
 SIZES_OF_ANY = (1, 3, 9)  # as rows: one, fewer than share registers, and more with some left over
-ENOUGH = 16 << 20  # bytes: a second call of so many numbers tells nothing new
+ENOUGH = 4 << 20  # bytes: a second call of so many numbers tells nothing new
+_MANY_FLOPS = 1e10  # of a call that is not made a second time if fewer steps tell enough
+_BRIEF = (128, 32)  # steps that may stand for three times as many
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ def golden_cases(
     entry: str,
     chunks: Sequence[int],
     steps: Sequence[int],
+    *,
+    forward: bool = False,
 ) -> Sequence[GoldenCase]:
     """Cases that reach every compiled function.
 
@@ -54,13 +60,23 @@ def golden_cases(
         entry: its default entry.
         chunks: lengths of the pieces in which the default entry runs; empty if it is one function.
         steps: lengths of the functions of the entry ``chunk`` that ``entry`` does not reach.
+        forward: whether fewer steps give the first outputs of more, as in a program that streams.
     """
     cases = [(entry, sizes) for sizes in _all_sizes(program, chunks)]
     if steps and program.any_dims and program.dims[TIME] is None:
         steps = (*steps, 4)  # for the function that runs any number of them
     cases += [("chunk", sizes) for step in steps for sizes in _steps(program, step)]
     xla = InBackground(program)
-    jobs = [xla.start(sizes, partial(_cases, program, name, sizes)) for name, sizes in cases]
+
+    def start(name: str, sizes: dict[str, int]) -> Future[list[GoldenCase]]:
+        brief = _brief(program, sizes) if forward else 0
+        tells: Future[bool] | None = None
+        if brief:
+            fewer = {**sizes, TIME: brief}
+            tells = xla.start(fewer, partial(_tells, program, fewer, sizes[TIME]))
+        return xla.start(sizes, partial(_cases, program, name, sizes, tells))
+
+    jobs = [start(name, sizes) for name, sizes in cases]
     made = Later(lambda: [case for job in jobs for case in job.result()])
     if not stored.layout.weights:
         return made
@@ -89,15 +105,43 @@ def gradient_cases(program: Program, entry: str) -> Sequence[GoldenCase]:
     return Later(lambda: [case for job in jobs for case in job.result()])
 
 
-def _cases(program: Program, entry: str, sizes: dict[str, int], call: Call) -> list[GoldenCase]:
+def _cases(
+    program: Program,
+    entry: str,
+    sizes: dict[str, int],
+    forgets: Future[bool] | None,
+    call: Call,
+) -> list[GoldenCase]:
     """Of other inputs; all may be as far off as a change of last bits takes the first."""
     first = _case(call, entry, sizes, random_inputs(program, sizes, 0))
-    tolerance = first.rtol, first.atol
-    atol = fair_atol(call, call.weights, first.inputs, first.outputs, tolerance)
+    atol = first.atol
+    if forgets is None or not forgets.result():
+        tolerance = first.rtol, first.atol
+        atol = fair_atol(call, call.weights, first.inputs, first.outputs, tolerance)
     cases = [first]
     if sum(array.nbytes for array in (*first.inputs, *first.outputs)) < ENOUGH:
         cases.append(_case(call, entry, sizes, random_inputs(program, sizes, 1)))
     return [replace(case, atol=atol) for case in cases]
+
+
+def _brief(program: Program, sizes: Mapping[str, int]) -> int:
+    """How many steps may tell what the steps of `sizes` do to rounding; 0 if all must."""
+    brief = next((n for n in _BRIEF if 3 * n <= sizes.get(TIME, 0)), 0)
+    if not brief or estimate(program.trace(sizes).jaxpr)["flops"] < _MANY_FLOPS:
+        return 0
+    return brief
+
+
+def _tells(program: Program, sizes: Mapping[str, int], steps: int, call: Call) -> bool:
+    """Whether a call of `sizes` tells that `steps` steps forget rounding."""
+    shapes = [v.aval.shape for v in program.trace({**sizes, TIME: steps}).jaxpr.jaxpr.outvars]
+    inputs = random_inputs(program, sizes, 0)
+    outputs = call(call.weights, inputs)
+    axes = [
+        next((i for i, n in enumerate(y.shape) if (n, s[i]) == (sizes[TIME], steps)), None)
+        for y, s in zip(outputs, shapes, strict=True)
+    ]
+    return forgets_rounding(call, call.weights, inputs, axes, steps, _loosest(outputs))
 
 
 def _largest(value: Any) -> float:

@@ -6,8 +6,9 @@ import numpy as np
 
 import recurrent_iree as ri
 import recurrent_iree_runtime as rt
+from recurrent_iree._capture import _golden
 from recurrent_iree._capture._golden import ENOUGH
-from recurrent_iree._capture._sensitivity import fair_atol
+from recurrent_iree._capture._sensitivity import fair_atol, forgets_rounding
 
 BASE = (1e-4, 2e-5)
 
@@ -64,7 +65,7 @@ def test_a_chaotic_program_compiles(tmp_path):
         return _chaotic({"r": np.float32(3.6)}, x)[0]
 
     path = tmp_path / "chaotic.riree"
-    ri.compile(program, ri.spec(14, 2, 5), targets=["cpu"]).save(path)
+    ri.compile(program, ri.spec(18, 2, 5), targets=["cpu"]).save(path)
     with rt.load(path, device="cpu") as model:
         assert all(golden.atol > BASE[1] for golden in model.manifest.goldens)
 
@@ -74,3 +75,45 @@ def test_large_calls_are_made_once(tmp_path):
     artifact.save(tmp_path / "large.riree")
     with rt.load(tmp_path / "large.riree", device="cpu") as model:
         assert len(model.manifest.goldens) == 1
+
+
+def _forgets(program, weights, inputs, steps, axes=(0,)):
+    return forgets_rounding(lambda w, i: program(w, *i), weights, inputs, axes, steps, BASE)
+
+
+def test_few_steps_tell_that_a_program_forgets_rounding():
+    r = {"r": np.float32(0.5)}
+    assert _forgets(_forgetting, r, _inputs(32), 1000)
+    assert _atol(_forgetting, r, _inputs(1000)) == BASE[1]
+
+
+def test_few_steps_do_not_speak_for_what_grows():
+    r = {"r": np.float32(3.7)}
+    assert _atol(_chaotic, r, _inputs(4)) == BASE[1]  # what 4 steps do is within the tolerance
+    assert _forgets(_chaotic, r, _inputs(4), 4)
+    assert not _forgets(_chaotic, r, _inputs(4), 100)
+    assert _atol(_chaotic, r, _inputs(100)) > BASE[1]
+
+
+def test_few_steps_do_not_speak_for_outputs_without_time():
+    def last(w, x):
+        return (_forgetting(w, x)[0][-1],)
+
+    assert not _forgets(last, {"r": np.float32(0.5)}, _inputs(32), 1000, (None,))
+
+
+def test_a_large_program_is_judged_by_few_steps(monkeypatch):
+    monkeypatch.setattr(_golden, "_MANY_FLOPS", 0.0)
+    whole = []
+    monkeypatch.setattr(_golden, "fair_atol", lambda *_: whole.append(1) or 1.0)
+    start = jnp.full((2, 5), 0.3)
+
+    def tolerances(step):
+        whole.clear()
+        spec = ri.spec("time=100", 2, 5)
+        lowered = ri.lower(lambda x: _loop(step, start, x), spec)
+        return {case.dims["time"]: case.atol for case in lowered.goldens}
+
+    assert tolerances(lambda h, v: 0.5 * h + jnp.tanh(v))[100] == BASE[1]
+    assert len(whole) == 1  # that of the call of one step
+    assert tolerances(lambda h, v: 3.7 * h * (1 - h) + 1e-3 * jnp.tanh(v))[100] == 1.0
