@@ -4,8 +4,10 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 
 import recurrent_iree_runtime as rt
 from compiler import programs
-from recurrent_iree_compiler import BuildOptions, build
+from recurrent_iree_compiler import BuildOptions, _build, build
 
 FAMILIES = ["cpu", "cpu:x86-64-v3", "cpu:aarch64", "vulkan:llvmpipe", "cuda:sm_80", "vmvx"]
 RUNNABLE = ["cpu", "vmvx", pytest.param("vulkan:llvmpipe", marks=pytest.mark.vulkan)]
@@ -89,7 +91,7 @@ _BUILD = """
 import sys
 from pathlib import Path
 from compiler import programs
-from recurrent_iree_compiler import BuildOptions, build
+from recurrent_iree_compiler import BuildOptions, _build, build
 options = BuildOptions(cache=False, cache_dir=Path.cwd() / "cache")
 targets = ["cpu", "cuda:sm_80"]
 build(programs.rnn_program(), targets, options=options).save("out.riree")
@@ -180,3 +182,21 @@ def test_a_full_disk_leaves_nothing_behind(options, tmp_path):
     with pytest.raises(rt.StorageError, match="missing"):
         artifact.save(tmp_path / "missing" / "x.riree")
     shutil.rmtree(out)
+
+
+def test_a_process_that_waits_to_verify_ends_with_the_build(options, tmp_path, monkeypatch):
+    started = []
+
+    class Noted(_build.Verifier):
+        def __init__(self, target, limits):
+            super().__init__(target, limits)
+            started.append(self._process._process)
+
+    monkeypatch.setattr(_build, "Verifier", Noted)
+    build(programs.rnn_program(), ["vmvx"], options=options)
+    compiler = tmp_path / "refuses"
+    compiler.write_text("#!/bin/sh\nexit 1\n")
+    compiler.chmod(0o755)
+    with pytest.raises(rt.CompileError):
+        build(programs.rnn_program(), ["vmvx"], options=replace(options, compiler=compiler))
+    assert [process.returncode for process in started] == [0, -signal.SIGKILL]
