@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 
 from ._buffers import index_of
 from ._chain import start_of
+from ._dots import is_apart
 from ._evaluate import Evaluator, Index, Names, NotVectorizable
 from ._index import Affine, variable
 from ._ir import Value
 from ._levels import Loop, Root
 from ._nests import Point
-from ._order import runs_alone
+from ._order import rows_together, runs_alone
 from ._packing import Pack, Packer
 from ._products import Products
 from ._reductions import Reduction
-from ._tiles import MOST_ROWS, Tile, choose_tile
+from ._terms import Term
+from ._tiles import NO_PRODUCTS, Demand, Tile, choose_tile
 from ._writer import storage_dtype
 
 if TYPE_CHECKING:
@@ -57,11 +59,12 @@ class Step:
         """All loops of a step."""
         for alone, group in groupby(self.stages.loops, self._is_alone):
             loops = list(group)
-            if alone or len(loops) == 1:
-                for loop in loops:
-                    self.emit_stage(loop)
+            kernel = self.kernel
+            together = rows_together(loops, kernel.cell, self.stages, kernel.machine)
+            if alone or len(loops) == 1 or together == kernel.rows:
+                self._each(loops)
             else:
-                self.nests.in_blocks(MOST_ROWS, lambda loops=loops: self._each(loops))
+                self.nests.in_blocks(together, lambda loops=loops: self._each(loops))
 
     def _each(self, loops: list[Loop]) -> None:
         for loop in loops:
@@ -88,26 +91,27 @@ class Step:
         """The tile of a loop, before it is known whether it can be emitted in vectors."""
         value = loop.roots[0].value
         if loop.kind == "reduce":
-            native = self._choose(value, loop.space, 0)
+            native = self._choose(value, loop.space)
             rows = min(self.kernel.rows, 4) if loop.rows else 1
             return Tile(native.lanes, rows, 0, "reduction: lanes first, then across them")
         if loop.kind == "assemble":
-            return self._choose(value, loop.space, 0)
-        return self._choose(value, loop.space, self._sums(loop))
+            return self._choose(value, loop.space)
+        return self._choose(value, loop.space, self._demand(loop))
 
-    def _choose(self, value: Value, space: tuple[int, ...], sums: int) -> Tile:
+    def _choose(self, value: Value, space: tuple[int, ...], demand: Demand = NO_PRODUCTS) -> Tile:
         if not space:
-            return Tile(0, 4 if sums and self.stages.has_rows(value) else 1, sums, "one element")
+            rows = 4 if demand.sums and self.stages.has_rows(value) else 1
+            return Tile(0, rows, demand.sums, "one element")
         rows = self.kernel.rows if self.stages.has_rows(value) else (1, *space)[-2]
         bits = _BITS[storage_dtype(value.dtype)]
-        return choose_tile(self.kernel.machine, bits, sums, rows, space[-1])
+        return choose_tile(self.kernel.machine, bits, demand, rows, space[-1])
 
     def copy_tile(self, value: Value) -> Tile:
         """The tile in which `value` is copied from one place to another."""
-        return self._choose(value, self.stages.lane_shape(value), 0)
+        return self._choose(value, self.stages.lane_shape(value))
 
-    def _sums(self, loop: Loop) -> int:
-        """How many products with lanes run at once in `loop`."""
+    def _demand(self, loop: Loop) -> Demand:
+        """How many products run at once in `loop`, and what they read."""
         block = self.nests.block(Affine(), 1)
         ev = Evaluator(self.w, self.stages, self.memory.homes, loop, block, 2)
         lanes = [variable(f"%axis{n}") for n in range(len(loop.space))]
@@ -116,14 +120,18 @@ class Step:
         try:
             wanted = ev.collect(lambda: self._ask(ev, loop, [lanes]))
         except NotVectorizable:
-            return 0
-        starts = {start_of(op) for op, _ in wanted}
+            return NO_PRODUCTS
+        terms = [Term(op, index) for op, index in wanted]
+        plain = [term.op for term in terms if not is_apart(ev, term)]
+        starts = {start_of(op) for op in plain}
         sizes = Counter(
             tuple(op.operands[0].shape[a] for a in op.attrs["lhs_contract"])
-            for op, _ in wanted
+            for op in plain
             if op.result not in starts
         )
-        return max(sizes.values(), default=0)
+        read = [value for op in plain for value in op.operands[:2]]
+        shared = not all(self.stages.has_rows(value) for value in read)
+        return Demand(max(sizes.values(), default=0), shared, len(plain) < len(terms))
 
     def _ask(self, ev: Evaluator, loop: Loop, points: list[Point]) -> None:
         for lanes in points:
@@ -189,7 +197,7 @@ class Step:
         shape = whole if fill else part
         batch = self.stages.batch.get(whole)
         space = tuple(n for a, n in enumerate(shape.shape) if a != batch and n != 1)
-        tile = self._choose(whole, space, 0)
+        tile = self._choose(whole, space)
 
         def body(ev: Evaluator, points: list[Point]) -> None:
             index = index_of(shape, batch, points[0])

@@ -14,6 +14,24 @@ _ENOUGH_SHARED = 16
 
 
 @dataclass(frozen=True)
+class Demand:
+    """What the products of one loop need.
+
+    Attributes:
+        sums: how many with lanes along the result run at once.
+        shared: rows share what these read; otherwise each row reads arrays of its own.
+        apart: others have lanes along the contracted axis, with a register for each sum.
+    """
+
+    sums: int
+    shared: bool = True
+    apart: bool = False
+
+
+NO_PRODUCTS = Demand(0)
+
+
+@dataclass(frozen=True)
 class Tile:
     """Registers of one loop.
 
@@ -42,8 +60,8 @@ def workgroup_rows(batch: int, row_bytes: int, machine: Machine) -> int:
     return min(batch, share)
 
 
-def choose_tile(machine: Machine, bits: int, sums: int, rows: int, width: int) -> Tile:
-    """The tile of a loop with `sums` products over `width` lanes and `rows` rows.
+def choose_tile(machine: Machine, bits: int, demand: Demand, rows: int, width: int) -> Tile:
+    """The tile of a loop with products that need `demand`, over `width` lanes and `rows` rows.
 
     Sums are kept in registers over the whole contraction. Too few leave the multipliers waiting for
     each other or for loads; too many spill.
@@ -51,23 +69,37 @@ def choose_tile(machine: Machine, bits: int, sums: int, rows: int, width: int) -
     native = machine.lanes(bits)
     while native > max(width, 1):
         native //= 2
+    room = machine.registers * 3 // 4
+    sums = demand.sums
+    if not sums and demand.apart:
+        block = min(rows, MOST_ROWS)
+        while block > 1 and block * native > room:
+            block -= 1
+        return Tile(native, block, 0, f"{native} sums x {block} rows, lanes along what is summed")
     if not sums:
         return Tile(native, 1, 0, "element-wise: one vector register at a time")
-    room = machine.registers * 3 // 4
-    block = min(rows, MOST_ROWS)
-    while block > 1 and block * sums > room:
-        block -= 1
-    enough = _ENOUGH_SHARED if block > 1 else _ENOUGH_ALONE
-    vectors = 1
-    while (
-        vectors < _MOST_VECTORS
-        and sums * block * vectors < enough
-        and sums * block * vectors * 2 <= room
-        and native * vectors * 2 <= width
-    ):
-        vectors *= 2
+    if demand.shared:
+        block, vectors = _shared(sums, min(rows, MOST_ROWS), room, width // native)
+    else:
+        block, vectors = 1, _doubled(sums, _ENOUGH_SHARED, room, width // native)
     reason = (
         f"{sums} sums x {block} rows x {vectors} registers of {native} lanes "
         f"in {machine.registers} registers"
     )
     return Tile(native * vectors, block, sums, reason)
+
+
+def _shared(sums: int, block: int, room: int, most: int) -> tuple[int, int]:
+    """Rows and registers where all rows share the weights that are loaded."""
+    while block > 1 and block * sums > room:
+        block -= 1
+    enough = _ENOUGH_SHARED if block > 1 else _ENOUGH_ALONE
+    return block, _doubled(sums * block, enough, room, min(most, _MOST_VECTORS))
+
+
+def _doubled(sums: int, enough: int, room: int, most: int) -> int:
+    """Registers side by side, until there are `enough` sums."""
+    vectors = 1
+    while sums * vectors < enough and sums * vectors * 2 <= room and vectors * 2 <= most:
+        vectors *= 2
+    return vectors

@@ -9,7 +9,7 @@ from recurrent_iree_compiler._fused import FusedKernel, Machine, known_machine
 from recurrent_iree_compiler._fused._carried import segments
 from recurrent_iree_compiler._fused._index import ROW, Affine, variable
 from recurrent_iree_compiler._fused._shapes import reshape_groups
-from recurrent_iree_compiler._fused._tiles import choose_tile, workgroup_rows
+from recurrent_iree_compiler._fused._tiles import NO_PRODUCTS, Demand, choose_tile, workgroup_rows
 
 AVX512 = Machine(512, 32, 48 << 10, 1 << 20, 2)
 
@@ -87,10 +87,10 @@ def test_affine_indexes_add_and_scale():
 
 
 def test_tiles_follow_the_registers():
-    assert (choose_tile(AVX512, 32, 4, 16, 128).lanes, AVX512.lanes(32)) == (16, 16)
-    assert choose_tile(AVX512, 32, 1, 1, 128).lanes == 64
-    assert choose_tile(running.AVX2, 32, 4, 16, 128).rows == 3
-    assert choose_tile(running.SSE, 32, 0, 16, 3).lanes == 2
+    assert (choose_tile(AVX512, 32, Demand(4), 16, 128).lanes, AVX512.lanes(32)) == (16, 16)
+    assert choose_tile(AVX512, 32, Demand(1), 1, 128).lanes == 64
+    assert choose_tile(running.AVX2, 32, Demand(4), 16, 128).rows == 3
+    assert choose_tile(running.SSE, 32, NO_PRODUCTS, 16, 3).lanes == 2
 
 
 def test_workgroups_split_the_batch():
