@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from ._ir import Cell, Op
 from ._levels import Loop
 from ._machine import Machine
@@ -40,25 +38,9 @@ def runs_alone(loop: Loop, cell: Cell, stages: Stages, rows: int) -> bool:
     Neighbours that read no shared weights run for a few rows at a time, which then stay in the
     first-level cache from one loop to the next.
     """
-    if rows % MOST_ROWS or not loop.rows:
+    if rows % MOST_ROWS or rows == MOST_ROWS or not loop.rows:
         return True
     return any(reads_weights(op, stages) for op in cell.ops if op.result in loop.inside)
-
-
-def rows_together(loops: list[Loop], cell: Cell, stages: Stages, machine: Machine) -> int:
-    """How many rows run together through `loops`: as many as the first-level cache has room for.
-
-    What each row reads is counted, not what the loops store, which is small.
-    """
-    inside = {value for loop in loops for value in loop.inside}
-    read = {v for op in cell.ops if op.result in inside for v in op.operands}
-    each = sum(
-        4 * math.prod(stages.lane_shape(v)) for v in read if v in stages.batch and v in cell.consts
-    )
-    rows = MOST_ROWS
-    while rows > 1 and rows * each > machine.l1 * 3 // 4:
-        rows //= 2
-    return rows
 
 
 def _caches(cell: Cell, stages: Stages, machine: Machine) -> float:

@@ -15,12 +15,12 @@ from ._index import Affine, variable
 from ._ir import Value
 from ._levels import Loop, Root
 from ._nests import Point
-from ._order import rows_together, runs_alone
+from ._order import runs_alone
 from ._packing import Pack, Packer
 from ._products import Products
 from ._reductions import Reduction
 from ._terms import Term
-from ._tiles import NO_PRODUCTS, Demand, Tile, choose_tile
+from ._tiles import MOST_ROWS, NO_PRODUCTS, Demand, Tile, choose_tile
 from ._writer import storage_dtype
 
 if TYPE_CHECKING:
@@ -59,12 +59,11 @@ class Step:
         """All loops of a step."""
         for alone, group in groupby(self.stages.loops, self._is_alone):
             loops = list(group)
-            kernel = self.kernel
-            together = rows_together(loops, kernel.cell, self.stages, kernel.machine)
-            if alone or len(loops) == 1 or together == kernel.rows:
-                self._each(loops)
+            if alone or len(loops) == 1:
+                for loop in loops:
+                    self.emit_stage(loop)
             else:
-                self.nests.in_blocks(together, lambda loops=loops: self._each(loops))
+                self.nests.in_blocks(MOST_ROWS, lambda loops=loops: self._each(loops))
 
     def _each(self, loops: list[Loop]) -> None:
         for loop in loops:

@@ -8,10 +8,7 @@ from compiler.fused import running
 from jax import lax
 
 from recurrent_iree_compiler._fused import FusedKernel, Machine
-from recurrent_iree_compiler._fused._batch import find_batch
 from recurrent_iree_compiler._fused._lane_sums import LaneSums
-from recurrent_iree_compiler._fused._order import rows_together
-from recurrent_iree_compiler._fused._stages import Stages
 from recurrent_iree_compiler._fused._tiles import Demand, choose_tile
 from recurrent_iree_compiler._fused._writer import Writer
 
@@ -77,15 +74,6 @@ def test_rows_that_share_nothing_have_registers_side_by_side():
     assert (alone.rows, alone.lanes) == (1, 256)
     assert (choose_tile(LARGE, 32, Demand(1), 8, 256).rows) == 4
     assert choose_tile(running.SSE, 32, Demand(0, apart=True), 8, 16).rows == 3
-
-
-@pytest.mark.parametrize(("units", "rows"), [(32, 4), (64, 2), (256, 1)])
-def test_as_many_rows_run_together_as_the_cache_holds(units, rows):
-    function, arguments = cell(16, 16, units)
-    _, (kernel,) = running.fuse(function, arguments, LARGE)
-    assert isinstance(kernel, FusedKernel)
-    stages = Stages(kernel.cell, find_batch(kernel.cell))
-    assert rows_together(stages.loops, kernel.cell, stages, LARGE) == rows
 
 
 @pytest.mark.parametrize(("count", "width"), [(16, 16), (4, 16), (16, 4), (1, 8), (2, 1)])
