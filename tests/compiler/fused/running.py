@@ -1,6 +1,5 @@
 """Running a JAX program through the recurrence compiler, and through XLA for comparison."""
 
-import functools
 
 import jax
 import numpy as np
@@ -133,7 +132,6 @@ def assert_close(made, expected, *, rtol=2e-5, atol=2e-6):
             np.testing.assert_allclose(a, b, rtol=rtol, atol=atol, err_msg=f"result {number}")
 
 
-@functools.cache
 def normals(seed):
     """A function of a shape that gives small random float32 arrays, the same for each `seed`."""
     random = np.random.default_rng(seed)
