@@ -81,7 +81,7 @@ def test_a_model_that_is_dropped_gives_it_back(data: bytes) -> None:
     assert held("local-sync") == before
 
 
-def test_only_artifacts_with_gradients_keep_memory_unless_asked() -> None:
+def test_small_calls_without_gradients_keep_no_memory_unless_asked() -> None:
     layer = ri.layers.SimpleRNN(H, return_sequences=True, name="rnn")
     data = ri.compile(layer, ri.spec("batch=2", f"time={T}", D), targets=["cpu"]).to_bytes()
     x, before = arguments(2)[0], held("local-sync")
