@@ -311,6 +311,30 @@ print(json.dumps([float(v) for v in f(table, np.array([[7]], np.int32)).to_host(
     still(answer != [6.0, 7.0], "that the planner clamps the indices of gathers")
 
 
+_SCATTER = """
+func.func public @f(%table: tensor<4x2xf32>, %i: tensor<1x2xi32>) -> tensor<4x2xf32> {
+  %one = stablehlo.constant dense<1.0> : tensor<1xf32>
+  %r = "stablehlo.scatter"(%table, %i, %one) <{
+    scatter_dimension_numbers = #stablehlo.scatter<inserted_window_dims = [0, 1],
+      scatter_dims_to_operand_dims = [0, 1], index_vector_dim = 1>}> ({
+  ^bb0(%a: tensor<f32>, %b: tensor<f32>):
+    stablehlo.return %b : tensor<f32>
+  }) : (tensor<4x2xf32>, tensor<1x2xi32>, tensor<1xf32>) -> tensor<4x2xf32>
+  return %r : tensor<4x2xf32>
+}
+"""
+
+
+def test_a_scatter_writes_outside_of_its_row(tmp_path):
+    """Decision: updates out of range are left out by the planner (_plan/_scatters.py)."""
+    script = """
+table = np.zeros((4, 2), np.float32)
+print(json.dumps(f(table, np.array([[1, 3]], np.int32)).to_host().ravel().tolist()))
+"""
+    answer = run(tmp_path, _SCATTER, script)
+    still(answer != [0.0] * 8, "that the planner leaves out updates that are out of range")
+
+
 _ARGMAX = """
 func.func public @f(%x: tensor<3x5x8xf32>) -> tensor<5x3xi32> {
   %low = stablehlo.constant dense<0xFF800000> : tensor<f32>

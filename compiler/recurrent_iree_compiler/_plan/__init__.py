@@ -46,6 +46,7 @@ from ._recurrence import (
 )
 from ._safety import check_loops as check_loops
 from ._scales import sink_scales
+from ._scatters import hold_scatters
 from ._schedule import Schedule as Schedule, choose_schedule
 from ._tiling import Tiling as Tiling, choose_tiling
 from ._unknown_sizes import rewrite_unknown_sizes
@@ -75,8 +76,10 @@ def plan_module(
         UnsupportedError: the module has a loop that IREE is known to miscompile, or a recurrence
             cannot be fused and the options say to refuse it then.
     """
-    check_loops(module, bodies_of_any_length(module))
+    bodies = bodies_of_any_length(module)
+    check_loops(module, bodies)
     clamp_gathers(module)
+    hold_scatters(module, bodies)
     if driver in _FUSING_DRIVERS:
         sink_scales(module)
     options = options or PlanOptions()

@@ -33,9 +33,9 @@ def _clamp(op: Any) -> None:
     index_shape, element = _shape(indices)
     if any(size is None for size in shape):
         return
-    numbers = str(op.attributes["dimension_numbers"])
-    mapped = _numbers(numbers, "start_index_map")
-    vector = int(_field(numbers, r"index_vector_dim = (\d+)", "0"))
+    text = str(op.attributes["dimension_numbers"])
+    mapped = numbers(text, "start_index_map")
+    vector = int(field(text, r"index_vector_dim = (\d+)", "0"))
     sizes = [int(n) for n in op.attributes["slice_sizes"]]
     most = [shape[axis] - sizes[axis] for axis in mapped]
     if None in index_shape:
@@ -84,10 +84,12 @@ def _shape(value: Any) -> tuple[list[Any], str]:
     return [None if n == "?" else int(n) for n in match[1].split("x") if n], match[2]
 
 
-def _numbers(text: str, name: str) -> list[int]:
-    return [int(n) for n in _field(text, rf"\b{name} = {_LIST}", "").split(",") if n.strip()]
+def numbers(text: str, name: str) -> list[int]:
+    """The list of numbers called `name` in the text of dimension numbers."""
+    return [int(n) for n in field(text, rf"\b{name} = {_LIST}", "").split(",") if n.strip()]
 
 
-def _field(text: str, pattern: str, default: str) -> str:
+def field(text: str, pattern: str, default: str) -> str:
+    """What the group of `pattern` finds in `text`."""
     match = re.search(pattern, text)
     return match[1] if match else default
