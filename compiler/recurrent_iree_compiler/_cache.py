@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +17,9 @@ from filelock import FileLock
 from recurrent_iree_runtime import StorageError, write_atomic
 
 _HEADER = 65  # hexadecimal SHA-256 of the payload, and a newline
-_LARGEST_TABLE = 1 << 20
+_LARGEST_TABLE = 1 << 22
+_PIECE = 1 << 24  # bytes under one hash
+_SMALL = 1 << 18  # bytes of parts that are read together with others
 
 
 def cache_key(text: str, flags: Sequence[str], version: str) -> str:
@@ -66,16 +70,13 @@ class Cache:
     def get_parts(self, key: str) -> dict[str, bytes] | None:
         """What `put_parts` kept, each part read into memory of its own; `None` as in `get`."""
         path = self.path(key)
-        state, parts = hashlib.sha256(), {}
         try:
             with path.open("rb") as file:
-                header = file.read(_HEADER)
-                for name, size in _read_table(file, state):
-                    parts[name] = file.read(size)
-                    state.update(parts[name])
+                table = _read_table(file)
+                parts = _read_parts(file, [(name, size) for name, size, _ in table])
         except OSError:
             return None
-        if header != _line(state):
+        if not table or _table_of(parts) != table:
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
@@ -85,20 +86,19 @@ class Cache:
 
     def put(self, key: str, payload: bytes) -> None:
         """Keep the bytes under `key`, and remove old entries if the cache has become too large."""
-        self._put(key, [payload])
+        self._write(key, [_header(payload), payload])
 
     def put_parts(self, key: str, parts: Mapping[str, bytes]) -> None:
-        """The same for several by name."""
-        table = json.dumps([[name, len(part)] for name, part in parts.items()]).encode()
-        self._put(key, [len(table).to_bytes(8, "little"), table, *parts.values()])
+        """The same for several by name; their hashes are made on several threads."""
+        table = json.dumps(_table_of(parts)).encode()
+        size = len(table).to_bytes(8, "little")
+        self._write(key, [_header(table), size, table, *parts.values()])
 
-    def _put(self, key: str, payload: Sequence[bytes]) -> None:
-        path, state = self.path(key), hashlib.sha256()
-        for part in payload:
-            state.update(part)
+    def _write(self, key: str, pieces: Sequence[bytes]) -> None:
+        path = self.path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, iter([_line(state), *payload]))
+            write_atomic(path, iter(pieces))
         except OSError:
             return
         self._evict(path)
@@ -138,20 +138,46 @@ class Cache:
 
 
 def _header(payload: bytes) -> bytes:
-    return _line(hashlib.sha256(payload))
+    return hashlib.sha256(payload).hexdigest().encode() + b"\n"
 
 
-def _line(state: Any) -> bytes:
-    return state.hexdigest().encode() + b"\n"
+def _read_table(file: BinaryIO) -> list[Any]:
+    """Names, sizes and hashes of the parts that follow; none if that is damaged."""
+    header, size = file.read(_HEADER), int.from_bytes(file.read(8), "little")
+    table = file.read(min(size, _LARGEST_TABLE))
+    return json.loads(table) if header == _header(table) else []
 
 
-def _read_table(file: BinaryIO, state: Any) -> list[tuple[str, int]]:
-    """Names and sizes of the parts that follow; none if that is damaged, as the hash will tell."""
-    size = file.read(8)
-    table = file.read(min(int.from_bytes(size, "little"), _LARGEST_TABLE))
-    state.update(size)
-    state.update(table)
-    try:
-        return [(str(name), max(0, int(count))) for name, count in json.loads(table)]
-    except (ValueError, TypeError):
-        return []
+def _read_parts(file: BinaryIO, sizes: Sequence[tuple[str, int]]) -> dict[str, bytes]:
+    """The parts, in few calls: after each of them this thread waits for its turn."""
+    parts: dict[str, bytes] = {}
+    for small, group in groupby(sizes, lambda each: each[1] < _SMALL):
+        run = list(group)
+        if not small:
+            parts.update((name, file.read(size)) for name, size in run)
+            continue
+        together, at = file.read(sum(size for _, size in run)), 0
+        for name, size in run:
+            parts[name] = together[at : at + size]
+            at += size
+    return parts
+
+
+def _table_of(parts: Mapping[str, bytes]) -> list[Any]:
+    """For each part its name, its size, and the hashes of its pieces, made two at once if long."""
+    pieces = [
+        memoryview(part)[at : at + _PIECE]
+        for part in parts.values()
+        for at in range(0, len(part), _PIECE)
+    ]
+    long = sum(len(piece) == _PIECE for piece in pieces) > 1
+    with ThreadPoolExecutor(2) if long else contextlib.nullcontext() as pool:
+        hashes = iter(pool.map(_digest, pieces) if pool else map(_digest, pieces))
+        return [
+            [name, len(part), [next(hashes) for _ in range(0, len(part), _PIECE)]]
+            for name, part in parts.items()
+        ]
+
+
+def _digest(piece: memoryview) -> str:
+    return hashlib.sha256(piece).hexdigest()

@@ -30,8 +30,8 @@ class KeptArtifacts:
     def __init__(self, targets: Sequence[str], options: BuildOptions) -> None:
         self.active = options.cache and options.compiler is None
         self._verify = options.verify
-        self._artifacts = Cache(options.folder, options.cache_size, "artifacts-2")
-        self._notes = Cache(options.folder, options.cache_size, "notes-1")
+        self._artifacts = Cache(options.folder, options.cache_size, "artifacts-3")
+        self._notes = Cache(options.folder, options.cache_size, "notes-2")
         plan = (options.plan, options.verify, [parse_target(t) for t in targets] if targets else [])
         self._with = repr((compiler_version(), code_stamp(), plan))
 

@@ -11,8 +11,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
 from recurrent_iree_compiler import Artifact, BuildOptions, Event, KeptArtifacts, Progress
+from recurrent_iree_runtime import read_safetensors
 
 from ._fingerprint import NoFingerprint, fingerprint_of, trace_fingerprint
 from ._gradients import gradient_program
@@ -63,13 +65,19 @@ class Known:
     def _guessed(self, hint: Mapping[str, Any]) -> Artifact | None:
         """The artifact of the last program of this form, if this is the same program.
 
-        It is read, and the weights are hashed, while this thread traces.
+        It is read, and the weights are compared with its weights, while this thread traces.
         """
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(1) as pool:
             guess = pool.submit(self._kept.artifact, hint["key"])
-            self._hashing = pool.submit(self._hash)
+            self._hashing = pool.submit(self._start_like, hint.get("start"), guess)
             key = self._key(hint["note"])
             return guess.result() if key == hint["key"] else None
+
+    def _start_like(self, start: str | None, guess: Future[Artifact | None]) -> str | None:
+        """`start`, which an artifact was built with, if the weights are its weights."""
+        artifact = guess.result() if start else None
+        same = artifact is not None and _holds(artifact, self._given)
+        return start if same else self._hash()
 
     def keep(self, artifact: Artifact, lowered: Lowered) -> None:
         """Keep what was built of the program, now that it is traced."""
@@ -88,7 +96,8 @@ class Known:
         key = self._key(note, back and back.program)
         if key and self._kept.keep(key, artifact):
             self._kept.write_note(self._start or "", note)
-            self._kept.write_note(self._form, {"key": key, "note": note})
+            start = self._start if _holds(artifact, self._given) else None
+            self._kept.write_note(self._form, {"key": key, "note": note, "start": start})
 
     @property
     def _start(self) -> str | None:
@@ -142,6 +151,21 @@ class Known:
             return fingerprint_of(self._start, traces, layer) if self._start else None
         except NoFingerprint:
             return None
+
+
+def _holds(artifact: Artifact, weights: Mapping[str, np.ndarray]) -> bool:
+    """Whether `artifact` stores just these arrays, bit by bit: comparing is faster than hashing."""
+    data = artifact.members.get("weights.safetensors")
+    stored = read_safetensors(data, "weights.safetensors") if data else {}
+    return all(name in stored and _same(stored[name], w) for name, w in weights.items())
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    word = np.uint64 if a.nbytes % 8 == 0 else np.uint8
+    views = [np.ascontiguousarray(x).reshape(-1).view(word) for x in (a, b)]
+    return bool(np.array_equal(*views))
 
 
 def _sizes(program: Program) -> list[dict[str, int]] | None:

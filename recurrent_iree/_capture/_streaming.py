@@ -24,7 +24,8 @@ from ._jaxpr import bind, dependent_variables, evaluate
 from ._program import Program, Trace
 from ._scan import lower_scan
 
-CUTS = (2, 3, 3)
+LENGTHS = (3, 5)
+CUTS = (1, 3, 1)  # of the longer one: a length less to trace
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def find_streaming(program: Program) -> Streaming:
     sizes = next(iter(program.sizes(time=0)))
     sizes.update(dict.fromkeys(program.any_dims, 3))
     try:
-        traces = [program.trace({**sizes, TIME: t}) for t in (3, 5)]
+        traces = [program.trace({**sizes, TIME: t}) for t in LENGTHS]
     except (TypeError, ValueError, IndexError, RecurrentIreeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return Streaming((), f"it cannot be traced for other lengths than the given ones: {first}")
@@ -64,8 +65,8 @@ def _time_loops(short: Trace, long: Trace) -> tuple[tuple[int, ...], str]:
         (a.params["length"], b.params["length"])
         for a, b in zip(short.scans, long.scans, strict=True)
     ]
-    loops = tuple(i for i, pair in enumerate(lengths) if pair == (3, 5))
-    if any(pair not in {(3, 5)} and pair[0] != pair[1] for pair in lengths):
+    loops = tuple(i for i, pair in enumerate(lengths) if pair == LENGTHS)
+    if any(pair != LENGTHS and pair[0] != pair[1] for pair in lengths):
         return (), "a loop runs a number of steps that is not the length of time"
     inputs = short.jaxpr.jaxpr.invars[len(short.weight_names) :]
     marked = dependent_variables(short.jaxpr.jaxpr, inputs)

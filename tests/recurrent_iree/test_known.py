@@ -168,7 +168,7 @@ def test_what_could_not_be_verified_is_built_again(build: Build) -> None:
 
 def test_a_damaged_entry_is_built_again(build: Build, tmp_path: Path) -> None:
     first = build(decay())
-    (entry,) = (tmp_path / "artifacts-2").glob("??/*")
+    (entry,) = (tmp_path / "artifacts-3").glob("??/*")
     data = bytearray(entry.read_bytes())
     data[len(data) // 2] ^= 1
     entry.write_bytes(data)
