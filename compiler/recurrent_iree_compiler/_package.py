@@ -17,6 +17,7 @@ from recurrent_iree_runtime import (
     digest,
     dtype_name,
     pack,
+    stored_tensors,
     write_safetensors,
 )
 
@@ -174,4 +175,4 @@ def _goldens(program: Program) -> tuple[tuple[Golden, ...], dict[str, np.ndarray
         goldens.append(
             Golden(case.entry, sizes, names["input"], names["output"], case.rtol, case.atol)
         )
-    return tuple(goldens), tensors
+    return tuple(goldens), stored_tensors(program.entries, goldens, tensors)

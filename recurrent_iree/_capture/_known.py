@@ -164,8 +164,8 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     word = np.uint64 if a.nbytes % 8 == 0 else np.uint8
-    views = [np.ascontiguousarray(x).reshape(-1).view(word) for x in (a, b)]
-    return bool(np.array_equal(*views))
+    left, right = (np.ascontiguousarray(x).reshape(-1).view(word) for x in (a, b))
+    return np.array_equal(left, right)
 
 
 def _sizes(program: Program) -> list[dict[str, int]] | None:

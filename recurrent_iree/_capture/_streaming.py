@@ -8,6 +8,7 @@ trace; the second half is measured, by comparing the whole with pieces on random
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Var
 
 from recurrent_iree._spec import TIME
-from recurrent_iree_runtime import RecurrentIreeError
+from recurrent_iree_runtime import GOLDEN_PERIOD, RecurrentIreeError
 
 from ._jaxpr import bind, dependent_variables, evaluate
 from ._program import Program, Trace
@@ -215,9 +216,18 @@ def _joins(pieces: list[np.ndarray], shape: tuple[int, ...], axis: int) -> bool:
 
 
 def random_inputs(program: Program, sizes: Mapping[str, int], seed: int) -> list[np.ndarray]:
-    """Random arrays for the inputs of `program`: normal, small counts, or coin flips."""
+    """Random arrays for the inputs of `program`: normal, small counts, or coin flips.
+
+    Long ones repeat themselves, so that an artifact need not store all of them.
+    """
     rng = np.random.default_rng(seed)
-    return [_random(rng, aval.shape, aval.dtype) for aval in program.input_avals(sizes)]
+    return [_random_or_repeated(rng, a.shape, a.dtype) for a in program.input_avals(sizes)]
+
+
+def _random_or_repeated(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    if math.prod(shape) <= GOLDEN_PERIOD:
+        return _random(rng, shape, dtype)
+    return np.resize(_random(rng, (GOLDEN_PERIOD,), dtype), shape)
 
 
 def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:

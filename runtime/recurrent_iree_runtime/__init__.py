@@ -72,6 +72,10 @@ from ._manifest import (
     digest as digest,
 )
 from ._model import Model as Model
+from ._repeats import (
+    GOLDEN_PERIOD as GOLDEN_PERIOD,
+    stored_tensors as stored_tensors,
+)
 from ._safetensors import (
     read_safetensors as read_safetensors,
     write_safetensors as write_safetensors,

@@ -10,6 +10,7 @@ import numpy as np
 from ._container import Container, FilePath, read_container
 from ._errors import ArgumentTypeError, ArtifactError, IntegrityError
 from ._manifest import LARGEST_MANIFEST, Manifest, Module, digest
+from ._repeats import golden_inputs
 from ._safetensors import check_arrays, read_safetensors
 from ._storage import pack_weights, read_storage, unpack
 from ._zip_layout import FIRST, SIGNATURE
@@ -107,10 +108,11 @@ which is no entry
         return self._weights
 
     def goldens(self) -> Mapping[str, np.ndarray]:
-        """The arrays of `golden.safetensors`; empty if the artifact has none."""
+        """The arrays of golden calls by their keys; empty if the artifact has none."""
         if "golden.safetensors" not in self.manifest.members:
             return {}
-        return self._arrays("golden.safetensors")
+        stored = self._arrays("golden.safetensors")
+        return stored | golden_inputs(self.manifest, stored)
 
     def _arrays(self, name: str) -> dict[str, np.ndarray]:
         return read_safetensors(self.read_member(name), f"{self.source}: {name}")
