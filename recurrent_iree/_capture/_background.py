@@ -17,10 +17,16 @@ T = TypeVar("T")
 
 
 class Call:
-    """A program for one choice of sizes: weights and inputs to its outputs, in NumPy."""
+    """A program for one choice of sizes: weights and inputs to its outputs, in NumPy.
+
+    Attributes:
+        weights: those of the program.
+        shapes: the shapes of the outputs.
+    """
 
     def __init__(self, lowered: Any, weights: Mapping[str, np.ndarray]) -> None:
         self.weights = weights
+        self.shapes = [tuple(value.shape) for value in jax.tree.leaves(lowered.out_info)]
         self._run = lowered.compile()
 
     def __call__(self, weights: Mapping[str, Any], inputs: Sequence[Any]) -> list[np.ndarray]:

@@ -22,7 +22,7 @@ from ._later import Later
 from ._program import Program
 from ._sensitivity import fair_atol, forgets_rounding
 from ._storage import StoredWeights, output_loss
-from ._streaming import quick_jit, random_inputs, tolerance
+from ._streaming import cut, quick_jit, random_inputs, tolerance
 
 SIZES_OF_ANY = (1, 3, 9)  # as rows: one, fewer than share registers, and more with some left over
 ENOUGH = 4 << 20  # bytes: a second call of so many numbers tells nothing new
@@ -70,11 +70,8 @@ def golden_cases(
 
     def start(name: str, sizes: dict[str, int]) -> Future[list[GoldenCase]]:
         brief = _brief(program, sizes) if forward else 0
-        tells: Future[bool] | None = None
-        if brief:
-            fewer = {**sizes, TIME: brief}
-            tells = xla.start(fewer, partial(_tells, program, fewer, sizes[TIME]))
-        return xla.start(sizes, partial(_cases, program, name, sizes, tells))
+        fewer = xla.start({**sizes, TIME: brief}, lambda call: call) if brief else None
+        return xla.start(sizes, partial(_cases, program, name, sizes, brief, fewer))
 
     jobs = [start(name, sizes) for name, sizes in cases]
     made = Later(lambda: [case for job in jobs for case in job.result()])
@@ -109,13 +106,14 @@ def _cases(
     program: Program,
     entry: str,
     sizes: dict[str, int],
-    forgets: Future[bool] | None,
+    brief: int,
+    fewer: Future[Call] | None,
     call: Call,
 ) -> list[GoldenCase]:
     """Of other inputs; all may be as far off as a change of last bits takes the first."""
     first = _case(call, entry, sizes, random_inputs(program, sizes, 0))
     atol = first.atol
-    if forgets is None or not forgets.result():
+    if fewer is None or not _tells(program, first, brief, fewer.result()):
         tolerance = first.rtol, first.atol
         atol = fair_atol(call, call.weights, first.inputs, first.outputs, tolerance)
     cases = [first]
@@ -127,21 +125,27 @@ def _cases(
 def _brief(program: Program, sizes: Mapping[str, int]) -> int:
     """How many steps may tell what the steps of `sizes` do to rounding; 0 if all must."""
     brief = next((n for n in _BRIEF if 3 * n <= sizes.get(TIME, 0)), 0)
-    if not brief or estimate(program.trace(sizes).jaxpr)["flops"] < _MANY_FLOPS:
+    if not brief or program.any_dims or estimate(program.trace(sizes).jaxpr)["flops"] < _MANY_FLOPS:
         return 0
     return brief
 
 
-def _tells(program: Program, sizes: Mapping[str, int], steps: int, call: Call) -> bool:
-    """Whether a call of `sizes` tells that `steps` steps forget rounding."""
-    shapes = [v.aval.shape for v in program.trace({**sizes, TIME: steps}).jaxpr.jaxpr.outvars]
-    inputs = random_inputs(program, sizes, 0)
-    outputs = call(call.weights, inputs)
-    axes = [
-        next((i for i, n in enumerate(y.shape) if (n, s[i]) == (sizes[TIME], steps)), None)
-        for y, s in zip(outputs, shapes, strict=True)
+def _tells(program: Program, whole: GoldenCase, brief: int, call: Call) -> bool:
+    """Whether the first steps of a case, which `call` runs, tell that it forgets rounding."""
+    axes = [_time_axis(y.shape, s) for y, s in zip(whole.outputs, call.shapes, strict=True)]
+    outputs = [
+        y if axis is None else np.take(y, range(brief), axis)
+        for axis, y in zip(axes, whole.outputs, strict=True)
     ]
-    return forgets_rounding(call, call.weights, inputs, axes, steps, _loosest(outputs))
+    inputs = cut(program, whole.inputs, 0, brief)
+    steps, tolerance = whole.dims[TIME], (whole.rtol, whole.atol)
+    return forgets_rounding(call, call.weights, inputs, outputs, axes, steps, tolerance)
+
+
+def _time_axis(shape: tuple[int, ...], fewer: tuple[int, ...]) -> int | None:
+    """The one axis that is shorter in a call of fewer steps."""
+    axes = [i for i, (a, b) in enumerate(zip(shape, fewer, strict=True)) if a != b]
+    return axes[0] if len(axes) == 1 else None
 
 
 def _largest(value: Any) -> float:

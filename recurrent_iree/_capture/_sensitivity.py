@@ -45,6 +45,7 @@ def forgets_rounding(
     call: Callable[..., Sequence[Any]],
     weights: Any,
     inputs: Sequence[np.ndarray],
+    outputs: Sequence[np.ndarray],
     time_axes: Sequence[int | None],
     steps: int,
     tolerance: tuple[float, float],
@@ -58,8 +59,7 @@ def forgets_rounding(
     axes = [axis for axis in time_axes if axis is not None]
     if len(axes) < len(time_axes):
         return False
-    outputs, moved = call(weights, inputs), _moved(call, weights, inputs)
-    for axis, a, b in zip(axes, outputs, moved, strict=True):
+    for axis, a, b in zip(axes, outputs, _moved(call, weights, inputs), strict=True):
         half = a.shape[axis] // 2
         pairs = zip(_halves(a, axis), _halves(b, axis), strict=True)
         first, second = (_share(x, y, tolerance) for x, y in pairs)

@@ -26,7 +26,7 @@ from ._program import Program, Trace
 from ._scan import lower_scan
 
 LENGTHS = (3, 5)
-CUTS = (1, 3, 1)  # of the longer one: a length less to trace
+CUTS = (3, 1, 1)  # of the longer one; each length costs a trace, each call of another form XLA
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _differs_in_pieces(program: Program, loops: tuple[int, ...], sizes: Mapping[
     pieces, start = [], 0
     states: Any = None
     for length in CUTS:
-        part = _cut(program, inputs, start, length)
+        part = cut(program, inputs, start, length)
         outputs, states = runs[length](program.weights, part, states)
         pieces.append(outputs)
         start += length
@@ -173,7 +173,8 @@ def quick_jit(function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
-def _cut(program: Program, inputs: list[Any], start: int, length: int) -> list[Any]:
+def cut(program: Program, inputs: list[Any], start: int, length: int) -> list[Any]:
+    """`length` steps of the inputs that have an axis of time; the others whole."""
     result = []
     for given, value in zip(program.specs, inputs, strict=True):
         axis = given.time_axis
