@@ -31,7 +31,11 @@ def golden_inputs(manifest: Manifest, tensors: Mapping[str, np.ndarray]) -> dict
 def stored_tensors(
     entries: Sequence[Entry], goldens: Sequence[Golden], tensors: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """`tensors`, but of the inputs of golden calls that repeat themselves only the period."""
+    """`tensors`, but of the inputs of golden calls that repeat themselves only the period.
+
+    >>> stored_tensors((), (), {"0.input.0": np.zeros(3)})
+    {'0.input.0': array([0., 0., 0.])}
+    """
     stored, left = dict(tensors), _MOST
     for golden in goldens:
         entry = next((e for e in entries if e.name == golden.entry), None)

@@ -35,14 +35,14 @@ def test_the_command_line_neither():
 NAMES = """
 ArgumentError ArgumentTypeError ArraySpec ArtifactError ArtifactFile Batcher CompileError
 CompilerCrashError CompilerTimeoutError Container DeviceError DeviceInfo DeviceLostError Dim Driver
-DriverMissingError Entry Executable FORMAT FakeDriver Function Golden IntegrityError
+DriverMissingError Entry Executable FORMAT FakeDriver Function GOLDEN_PERIOD Golden IntegrityError
 Layer LayerAttributeError LayerRuntimeError Leaf Manifest Member MissingPackageError Model Module
 NoVariantError NotAnArtifactError RecurrentIreeError Session Signature SignatureError State
 StateError StateSlot StorageError Stream Tree UnknownTargetError UnsupportedError
 UntrustedError VerificationError VerifyReport VerifyRow
 VersionError Weight check_signature check_tree container_bytes devices digest dtype_name
 dtype_of flatten generate_key iree_version leaf_paths load pack read read_container
-read_safetensors sign tree_of unflatten write_atomic
+read_safetensors sign stored_tensors tree_of unflatten write_atomic
 write_container write_safetensors
 """.split()
 
