@@ -223,7 +223,8 @@ def _streaming(program: Program) -> Streaming:
     if streaming.reason and program.dims.get(TIME, ()) is None:
         raise UnsupportedError(
             f'compile: "time=?" needs a program that can be run in pieces, but {streaming.reason}. '
-            'Name the lengths in the spec instead, for example "time=16|32"'
+            'Name the lengths in the spec instead, for example "time=16|32"; or, for CPUs and XLA, '
+            'leave the number of rows open, too ("batch=?"): kernels run whole sequences then'
         )
     return streaming
 

@@ -167,6 +167,28 @@ def test_a_constant_that_is_no_number_is_the_same_for_all_sizes() -> None:
 
 
 @pytest.mark.slow
+def test_lengths_of_any_number_of_rows_and_steps() -> None:
+    """The mask of steps and rows, two sizes that are not known, is made outside of the loop."""
+
+    def program(x: Any, lengths: Any) -> Any:
+        def step(v: Any, states: Any) -> Any:
+            h = jnp.tanh(v @ W + states[0] @ U)
+            return h, [h]
+
+        start = [jnp.zeros((x.shape[0], UNITS))]
+        return ri.rnn(step, x, start, input_length=lengths, zero_output_for_mask=True)
+
+    specs = ri.spec("batch=?", "time=?", FEATURES), ri.spec("batch=?", dtype="int32")
+    artifact = ri.compile(program, *specs, targets=["cpu"], fallback="error")
+    with rt.load(artifact.to_bytes(), device="cpu") as model:
+        for batch, time in ((1, 4), (3, 1), (5, 9), (40, 3)):
+            x = rng.standard_normal((batch, time, FEATURES)).astype(np.float32)
+            lengths = rng.integers(0, time + 1, size=(batch,), dtype=np.int32)
+            want = [np.asarray(y) for y in jax.tree.leaves(program(x, jnp.asarray(lengths)))]
+            _close(model(x, lengths), want)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bf16", "int8"])
 def test_weights_in_fewer_bits(kind: Any) -> None:
     layer = ri.layers.GRU(16, return_sequences=True)
@@ -422,4 +444,5 @@ def test_a_session_needs_a_number_of_rows(size: Any) -> None:
     with rt.load(artifact.to_bytes(), "cpu") as model:
         with pytest.raises(rt.ArgumentError, match="batch=.*expected a number of rows, such as"):
             model.session(batch=size)
-        assert model.session(batch=np.int64(2)).run(np.zeros((2, 3, 3), np.float32)).shape[0] == 2
+        two: Any = np.int64(2)
+        assert model.session(batch=two).run(np.zeros((2, 3, 3), np.float32)).shape[0] == 2

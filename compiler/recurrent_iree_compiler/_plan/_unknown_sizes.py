@@ -30,6 +30,8 @@ def rewrite_unknown_sizes(module: Module) -> None:
                 if text:
                     _replace(module, op, f"sizes{number}", text)
                     number += 1
+                elif op.name == "stablehlo.dynamic_broadcast_in_dim":
+                    _say_what_repeats(op)
 
 
 def _replace(module: Module, op: Any, symbol: str, text: str) -> None:
@@ -137,6 +139,17 @@ def _broadcast(op: Any, symbol: str) -> str:
         f"}} -> {target}",
     ]
     return _function(symbol, f"%x: {source}", str(target), shape.lines)
+
+
+def _say_what_repeats(op: Any) -> None:
+    """Axes of unknown sizes are never repeated; IREE must know that of each axis."""
+    source = ir.RankedTensorType(op.operands[0].type)
+    repeated = [
+        n for n in range(source.rank) if not source.is_dynamic_dim(n) and source.shape[n] == 1
+    ]
+    kept = [n for n in range(source.rank) if n not in repeated]
+    op.attributes["known_expanding_dimensions"] = ir.DenseI64ArrayAttr.get(repeated)
+    op.attributes["known_nonexpanding_dimensions"] = ir.DenseI64ArrayAttr.get(kept)
 
 
 _WITH_SHAPE = frozenset({"stablehlo.dynamic_reshape", "stablehlo.dynamic_broadcast_in_dim"})
