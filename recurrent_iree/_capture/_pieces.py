@@ -21,6 +21,8 @@ from ._split import PLAIN, Split, variables
 LARGE = 4 << 20
 PIECE = 5 << 18
 MOST = 10
+LARGEST_PIECE = 26 << 20
+"""What a large third-level cache holds beside the weights; longer loops have more than `MOST`."""
 
 
 def number_of_pieces(split: Split, length: Any) -> int:
@@ -32,7 +34,17 @@ def number_of_pieces(split: Split, length: Any) -> int:
     step = sum(size_in_bytes(v.aval) for v in read if v in made)
     if length * step < LARGE:
         return 1
-    return max(1, min(MOST, length * step // PIECE, length // 4))
+    return pieces_of(length * step, length)
+
+
+def pieces_of(size: int, length: int) -> int:
+    """Into how many pieces `size` bytes for `length` steps are cut.
+
+    >>> pieces_of(8 << 20, 100), pieces_of(64 << 20, 100), pieces_of(500 << 20, 1000)
+    (6, 10, 20)
+    """
+    wanted = max(min(MOST, size // PIECE), -(-size // LARGEST_PIECE))
+    return max(1, min(wanted, length // 4))
 
 
 def _stays_in_kernels(equations: list[JaxprEqn]) -> bool:

@@ -311,3 +311,8 @@ def test_a_scan_that_carries_nothing_leaves_no_loop() -> None:
 
     jaxpr, _ = take_apart(program, weights()["x"])
     assert "composite" not in primitives(jaxpr)
+
+
+def test_a_very_long_loop_has_pieces_that_fit_a_cache() -> None:
+    for size, length, count in ((8, 100, 6), (64, 100, 10), (500, 1000, 20), (500, 40, 10)):
+        assert _pieces.pieces_of(size << 20, length) == count
