@@ -1,11 +1,12 @@
 """Calls a module from several threads at once, on a pool of a given size; see `test_sharing.py`.
 
 ``python sharing_child.py MODULE ARRAYS WORKERS THREADS CALLS``; ARRAYS has the arguments
-``a0, a1, …`` and the results ``r0, r1, …`` of each call.
+``a0, a1, …`` and the results ``r0, r1, …`` of each call. Errors tell the longest call in seconds.
 """
 
 import sys
 import threading
+import time
 
 import numpy as np
 from iree.runtime import Config, SystemContext, VmModule, flags
@@ -16,7 +17,7 @@ given = np.load(arrays)
 arguments = [given[f"a{n}"] for n in range(sum(name[0] == "a" for name in given))]
 expected = [given[f"r{n}"] for n in range(sum(name[0] == "r" for name in given))]
 config = Config("local-task")
-wrong = []
+wrong, seconds = [], []
 
 
 def work():
@@ -26,7 +27,9 @@ def work():
     context.add_vm_module(module)
     main = context.modules[module.name]["main"]
     for _ in range(int(calls)):
+        start = time.monotonic()
         made = main(*arguments)
+        seconds.append(time.monotonic() - start)
         made = made if isinstance(made, (tuple, list)) else [made]
         for a, b in zip(made, expected, strict=True):
             if not np.array_equal(a.to_host(), b):
@@ -39,4 +42,5 @@ for one in crowd:
 for one in crowd:
     one.join()
 assert not wrong, wrong
+print(max(seconds), file=sys.stderr)
 print("ok")
