@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "date": datetime.date.today().isoformat(),
         "machine": machine,
         "threads": threads,
-        "systems": list(options.systems),
+        "systems": [n for n in NAMES if n in {*options.systems, *earlier.get("systems", ())}],
         "settings": {"rounds": options.rounds, "turn": options.turn, "size": options.size},
         "remarks": options.remark,
         "rows": earlier["rows"],
@@ -63,7 +63,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             if options.limit and time.monotonic() - started > options.limit:
                 results["remarks"].append(f"Stopped after {options.limit:.0f} s: rows are missing.")
                 break
-            new.append(stamp | bench.row(work))
+            row = stamp | bench.row(work)
+            new.append(row | {"share": shares(row, results["limits"])})
             results["rows"] = merged(earlier["rows"], new, [*_work.full(), *_work.quick()])
             _finish(results, bench, started, options.out)
         if options.memory:
@@ -77,8 +78,6 @@ def _finish(results: dict[str, Any], bench: Bench, started: float, out: Path) ->
     """Write what is known so far, so that an interrupted run leaves its rows; gives the page."""
     results["versions"] = results.get("versions", {}) | bench.versions
     results["missing"] = bench.missing
-    for row in results["rows"]:
-        row["share"] = shares(row, results["limits"])
     results["growth"] = growth(results["rows"])
     results["load_after"] = round(os.getloadavg()[0], 2)
     results["seconds"] = round(time.monotonic() - started)
