@@ -33,8 +33,7 @@ def emit_recurrence(
     A `length` that is a symbol is known from the step inputs; a loop without any gets one.
     """
     if not isinstance(length, int) and not xs:
-        xs, inner = [jnp.zeros((length,), jnp.int32)], cell
-        cell = lambda *values: inner(*values[:-1])  # noqa: E731
+        xs, cell = [jnp.zeros((length,), jnp.int32)], _without_last(cell)
     if length == 1 and not marked:
         out = cell(*consts, *init, *(x[0] for x in xs))
         return [*out[: len(init)], *(y[None] for y in out[len(init) :])]
@@ -86,3 +85,8 @@ def _plain_loop(
 
 def _is_key(value: Any) -> bool:
     return jnp.issubdtype(value.dtype, jax.dtypes.extended)
+
+
+def _without_last(cell: Callable[..., Any]) -> Callable[..., Any]:
+    """`cell`, for one more argument, which it does not get."""
+    return lambda *values: cell(*values[:-1])

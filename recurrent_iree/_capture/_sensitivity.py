@@ -6,6 +6,7 @@ may let them grow from step to step, and then no fixed tolerance is fair to it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,11 +64,15 @@ def forgets_rounding(
         half = a.shape[axis] // 2
         pairs = zip(_halves(a, axis), _halves(b, axis), strict=True)
         first, second = (_share(x, y, tolerance) for x, y in pairs)
-        growth = second / first if first else float(second > 0)
-        times = steps / half - 2
-        if second and (not first or second * max(1.0, growth) ** times > 1.0):
+        if second and (not first or _log_at_end(first, second, steps / half - 2) > 0.0):
             return False
     return True
+
+
+def _log_at_end(first: float, second: float, times: float) -> float:
+    """The logarithm of what `second` grows to; the number itself may be too large for a float."""
+    growth = math.log(second) - math.log(first)
+    return math.log(second) + times * max(0.0, growth)
 
 
 def _halves(value: Any, axis: int) -> list[np.ndarray]:

@@ -79,7 +79,10 @@ def test_large_calls_are_made_once(tmp_path):
 
 def _forgets(program, weights, inputs, steps, axes=(0,)):
     outputs = [np.asarray(y) for y in program(weights, *inputs)]
-    call = lambda w, i: program(w, *i)  # noqa: E731
+
+    def call(weights, inputs):
+        return program(weights, *inputs)
+
     return forgets_rounding(call, weights, inputs, outputs, axes, steps, BASE)
 
 
@@ -95,6 +98,11 @@ def test_few_steps_do_not_speak_for_what_grows():
     assert _forgets(_chaotic, r, _inputs(4), 4)
     assert not _forgets(_chaotic, r, _inputs(4), 100)
     assert _atol(_chaotic, r, _inputs(100)) > BASE[1]
+
+
+def test_growth_over_many_steps_is_no_number_too_large():
+    r = {"r": np.float32(3.7)}
+    assert not _forgets(_chaotic, r, _inputs(4), 1_000_000)
 
 
 def test_few_steps_do_not_speak_for_outputs_without_time():
