@@ -13,6 +13,7 @@ PROJECTS := pyproject.toml compiler/pyproject.toml runtime/pyproject.toml constr
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 PACKAGES := -e ./runtime -e ./compiler -e ".[samples]"
+WITH_RIVALS := -e ./runtime -e ./compiler -e ".[samples,benchmarks]"
 say = @printf '\n==> %s\n' '$(1)'
 
 .DEFAULT_GOAL := help
@@ -96,7 +97,7 @@ $(VENV)/.demo: $(VENV)/.python $(PROJECTS)
 
 $(VENV)/.bench: $(VENV)/.demo
 	$(call say,install the systems to compare with: PyTorch and TensorFlow are large)
-	$(INSTALL) $(PACKAGES) ".[benchmarks]"
+	$(INSTALL) $(WITH_RIVALS)
 	@touch $@
 
 $(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.demo
