@@ -9,6 +9,9 @@ from ._index import ROW, Affine
 from ._ir import ANY, Value, row_major
 from ._writer import storage_dtype
 
+LINE = 64
+"""Bytes of a cache line."""
+
 
 @dataclass(eq=False)
 class Buffer:
@@ -95,10 +98,14 @@ def inside(value: Value, role: str, index: int, batch: int | None, rows: int) ->
     return Buffer(value, role, index, length, shape, batch, True, step)
 
 
+def element_bytes(storage: str) -> int:
+    """The bytes of one element in memory."""
+    return {"i8": 1, "i16": 2, "bf16": 2, "f16": 2, "i64": 8, "f64": 8}.get(storage, 4)
+
+
 def aligned(buffer: Buffer) -> int:
     """The bytes of `buffer`, rounded up to a cache line."""
-    size = {"i8": 1, "i16": 2, "bf16": 2, "f16": 2, "i64": 8, "f64": 8}.get(buffer.storage, 4)
-    return -(-buffer.length * size // 64) * 64
+    return -(-buffer.length * element_bytes(buffer.storage) // LINE) * LINE
 
 
 @dataclass(eq=False)

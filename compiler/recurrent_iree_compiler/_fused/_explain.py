@@ -59,6 +59,7 @@ class KernelPlan:
         early_exit: when steps are left out because they change nothing, or why none are; empty if
             the cell has no flag that could say so.
         turns: whether every other step reads its weights from the other end.
+        ahead: how many bytes before they are read weights are asked for; 0: they are not.
     """
 
     steps: int | None
@@ -74,6 +75,7 @@ class KernelPlan:
     sharing: str
     early_exit: str
     turns: bool
+    ahead: int
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON."""
@@ -93,6 +95,8 @@ class KernelPlan:
             lines.append(self.early_exit)
         if self.turns:
             lines.append("every other step reads its weights from the other end, still in cache")
+        if self.ahead:
+            lines.append(f"weights are asked for {self.ahead} B before they are read")
         if self.outside:
             lines.append(f"{self.outside} operations moved out of the loop")
         total = sum(self.buffers.values())
@@ -136,6 +140,7 @@ def explain(kernel: Kernel, executable: Executable) -> KernelPlan:
         sharing=_sharing(kernel),
         early_exit=_early_exit(kernel),
         turns=bool(kernel.nests.odd),
+        ahead=kernel.ahead,
     )
 
 

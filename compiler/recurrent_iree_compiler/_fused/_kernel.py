@@ -17,7 +17,7 @@ from ._machine import Machine
 from ._memory import Memory
 from ._narrow import Narrow
 from ._nests import Nests, Point
-from ._order import splits_lanes, turns
+from ._order import prefetched, shares_rather, splits_lanes, turns
 from ._packing import Pack, Packer
 from ._share import Sharing, Steps, choose_sharing, measure, obstacle
 from ._stages import Stages
@@ -52,23 +52,36 @@ class Kernel:
         self.batch = batch.pop() if batch else 1
         self.any_rows = AnyRows(self, _row_bytes(cell, stages)) if cell.rows else None
         self.by_lanes = splits_lanes(cell, stages, machine)
-        self.rows = self.capacity = self._workgroup_rows()
-        self.workgroups = machine.cores if self.by_lanes else -(-self.batch // self.rows)
-        if self.any_rows is not None:
-            self.rows, self.capacity = self.any_rows.block, self.any_rows.capacity
-        self.first_row = variable("%row0") if self.workgroups > 1 else Affine()
         found = find_idle(cell, stages) if cell.length != 1 else ""
         self.idle = found if isinstance(found, Idle) else None
         self.never_idle = "" if isinstance(found, Idle) else found
+        split = self._workgroup_rows()
+        together = self.any_rows is None and (
+            share not in (None, 1) or shares_rather(cell, stages, machine, self.batch)
+        )
+        self._lay_out(self.batch if together else split, join_consts)
+        self.sharing = self._share(share)
+        if together and self.sharing.parts == 1 and split < self.batch:
+            self._lay_out(split, join_consts)
+            self.sharing = self._share(share)
+        self.team: Team | None = None
+        self._emit()
+
+    def _lay_out(self, rows: int, join_consts: set[Value] | None) -> None:
+        """Workgroups of `rows` rows, and their memory and loops."""
+        cell, stages, machine = self.cell, self.stages, self.machine
+        self.rows = self.capacity = rows
+        self.workgroups = machine.cores if self.by_lanes else -(-self.batch // rows)
+        if self.any_rows is not None:
+            self.rows, self.capacity = self.any_rows.block, self.any_rows.capacity
+        self.first_row = variable("%row0") if self.workgroups > 1 else Affine()
         self.memory = Memory(cell, stages, passed_through(cell), self.capacity, join_consts)
         self.nests = Nests(self.w, stages, self.memory.homes, self.rows, self.first_row)
         self.nests.odd = "%odd" if turns(cell, stages, machine) else ""
         if self.by_lanes:
             self.nests.cut = Cut(self.w, "%group", machine.cores)
+        self.ahead = prefetched(cell, stages, machine, self.rows)
         self.step = Step(self)
-        self.sharing = self._share(share)
-        self.team: Team | None = None
-        self._emit()
 
     def _workgroup_rows(self) -> int:
         if self.cell.carry:

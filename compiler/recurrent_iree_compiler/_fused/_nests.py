@@ -127,14 +127,18 @@ class Nests:
         self.rows, self.first_row, self.first_local = saved
 
     def _blocks(self, total: int, size: int) -> Iterator[tuple[Affine, int]]:
-        """A loop over whole blocks of `total`, then what is left: the first of each, its size."""
-        size = min(size, total)
-        whole, rest = divmod(total, size)
-        with self.w.loop(whole) as n:
+        """Loops over blocks of `total`, none larger than `size`: the first of each, its size.
+
+        Sizes differ by one at most, because a small last block has too few sums to keep busy.
+        """
+        count = -(-total // size)
+        size = -(-total // count)
+        large = total - count * (size - 1)
+        with self.w.loop(large) as n:
             yield n * size, size
-        if rest:
-            with self.w.scope():
-                yield Affine(whole * size), rest
+        if large < count:
+            with self.w.loop(count - large) as n:
+                yield (n * (size - 1)).plus(large * size), size - 1
 
     def _evaluator(self, loop: Loop | None, block: Block, lanes: int) -> Evaluator:
         return Evaluator(self.w, self.stages, self.homes, loop, block, lanes)

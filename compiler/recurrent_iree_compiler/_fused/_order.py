@@ -9,6 +9,9 @@ from ._many_rows import MOST_CACHES
 from ._stages import Stages
 from ._tiles import MOST_ROWS
 
+_AHEAD = 1024
+_TURNED = 2  # second-level caches: of larger weights too little is there in the next step
+
 
 def reads_weights(op: Op, stages: Stages) -> bool:
     """Whether `op` is a product with weights that all rows share."""
@@ -18,9 +21,29 @@ def reads_weights(op: Op, stages: Stages) -> bool:
 def turns(cell: Cell, stages: Stages, machine: Machine) -> bool:
     """Whether every other step reads the weights from the end; see `turned`.
 
-    That pays for weights of about a second-level cache. Of larger ones too little is still there.
+    That pays for weights of about a second-level cache.
     """
-    return cell.length != 1 and 0.5 < _caches(cell, stages, machine) <= 2
+    return cell.length != 1 and 0.5 < _caches(cell, stages, machine) <= _TURNED
+
+
+def prefetched(cell: Cell, stages: Stages, machine: Machine, rows: int) -> int:
+    """How many bytes ahead a workgroup of `rows` rows asks for its weights; 0: it does not.
+
+    Processors see by themselves that memory is read in order, but only within a page. Smaller
+    weights are mostly in the second-level cache, and with many rows most blocks find them there.
+    """
+    helps = machine.vector_bits == 256 and rows <= 2 * MOST_ROWS
+    return _AHEAD if helps and _caches(cell, stages, machine) > _TURNED else 0
+
+
+def shares_rather(cell: Cell, stages: Stages, machine: Machine, rows: int) -> bool:
+    """Whether workgroups should share the steps of all rows, and not split the rows.
+
+    Workgroups that have rows of their own read all weights at every step. For a few rows that is
+    most of the work, unless a second-level cache holds them.
+    """
+    few = bool(cell.carry) and rows <= MOST_ROWS * machine.cores
+    return few and _caches(cell, stages, machine) > 1
 
 
 def splits_lanes(cell: Cell, stages: Stages, machine: Machine) -> bool:

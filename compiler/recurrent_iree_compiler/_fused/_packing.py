@@ -92,14 +92,22 @@ class Packed:
 
 
 class Packer:
-    """Plans the packs of one loop; the same products of another row block find the same pack."""
+    """Plans the packs of one loop; the same products of another row block find the same pack.
+
+    Weights are asked for `ahead` bytes before they are read; 0: not at all.
+    """
 
     def __init__(
-        self, packs: list[Pack], lanes: int, narrow: Mapping[Value, Narrow] | None = None
+        self,
+        packs: list[Pack],
+        lanes: int,
+        narrow: Mapping[Value, Narrow] | None = None,
+        ahead: int = 0,
     ) -> None:
         self.packs = packs
         self.lanes = lanes
         self.narrow = narrow or {}
+        self.ahead = ahead
         self.mine: dict[Any, Pack] = {}
         self.segment = Segment(0, 1, 1)
         self.tile = Affine()

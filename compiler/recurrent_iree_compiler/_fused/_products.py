@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from ._buffers import LINE, element_bytes
 from ._carried import carried_loop, unroll
 from ._chain import start_of
 from ._dots import Dots, is_apart
 from ._evaluate import Index, Names
 from ._index import Affine
 from ._ir import Op
+from ._late import define_late
 from ._packing import Packed
 from ._terms import Sums, Term
 from ._writer import compute_dtype, vector
@@ -99,15 +101,22 @@ class Products(Sums):
     def _accumulate(
         self, terms: list[Term], inner: list[Affine], values: list[str], packs: list[Packed | None]
     ) -> list[str]:
-        after = []
-        rest = list(values)
-        for term, pack in zip(terms, packs, strict=True):
-            count = self.count(term)
-            sides = [self._operand(term, side, inner, pack) for side in (0, 1)]
-            for row in range(count):
-                a, b = (s.rows[row % len(s.rows)] for s in sides)
-                after.append(self.add(term, rest[row], a, b, self.ev.lanes))
-            rest = rest[count:]
+        counts = [self.count(term) for term in terms]
+        begun = len(self.ev.w.lines)
+        sides = [
+            [self._operand(term, side, inner, pack) for side in (0, 1)]
+            for term, pack in zip(terms, packs, strict=True)
+        ]
+        order = [(n, row) for n, count in enumerate(counts) for row in range(count)]
+        if max(counts) > len(terms):  # what is fewer, rows or weights, stays in registers
+            order.sort(key=lambda each: each[1])
+        starts = [sum(counts[:n]) for n in range(len(counts))]
+        after = list(values)
+        for n, row in order:
+            a, b = (s.rows[row % len(s.rows)] for s in sides[n])
+            place = starts[n] + row
+            after[place] = self.add(terms[n], values[place], a, b, self.ev.lanes)
+        define_late(self.ev.w.lines, begun, [after[starts[n] + row] for n, row in order])
         return after
 
     def _operand(self, term: Term, side: int, inner: list[Affine], pack: Packed | None) -> Names:
@@ -115,6 +124,17 @@ class Products(Sums):
         value = term.op.operands[side]
         if pack is not None and pack.side == side:
             value, names = pack.buffer.value, ev.read(pack.buffer, pack.at(inner))
+            if self.packer.ahead:
+                self._prefetch(pack, pack.at(inner))
         else:
             names = ev.get(value, term.at(side, inner))
         return ev.spread(self.as_result(term, value, names, ev.lanes), term.op.result.dtype)
+
+    def _prefetch(self, pack: Packed, at: Affine) -> None:
+        """Ask for the cache line that a loop over packed weights needs some turns later."""
+        w, buffer = self.ev.w, pack.buffer
+        size = element_bytes(buffer.storage)
+        if at.const * size % LINE == 0:
+            there = w.address(Affine(at.const + self.packer.ahead // size, at.terms))
+            how = "read, locality<3>, data"
+            w.line(f"memref.prefetch {buffer.name}[{there}], {how} : {buffer.type}")

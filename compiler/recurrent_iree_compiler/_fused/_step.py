@@ -147,7 +147,8 @@ class Step:
             self._map(loop, tile)
 
     def _map(self, loop: Loop, tile: Tile) -> None:
-        packer = Packer(self.packs, self.kernel.machine.lanes(32), self.kernel.narrow)
+        k = self.kernel
+        packer = Packer(self.packs, k.machine.lanes(32), k.narrow, k.ahead)
 
         def body(ev: Evaluator, points: list[Point]) -> None:
             wanted = ev.collect(lambda: self._ask(ev, loop, points))

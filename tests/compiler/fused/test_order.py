@@ -1,4 +1,4 @@
-"""The order of work in a step: where weights are read from, and which rows run together."""
+"""The order of work in a step: how weights are read, and which rows run together."""
 
 from dataclasses import replace
 
@@ -7,6 +7,9 @@ import pytest
 from compiler.fused import cells, running
 
 from recurrent_iree_compiler._fused import FusedKernel, Machine
+from recurrent_iree_compiler._fused._index import Affine
+from recurrent_iree_compiler._fused._nests import Nests
+from recurrent_iree_compiler._fused._writer import Writer
 
 LARGE = Machine(512, 32, 32 << 10, 1 << 20, 2, "x86")
 TURNS = [(cells.lstm, 1, 40), (cells.gru_reset_before, 3, 24), (cells.simple_rnn_reverse, 1, 200)]
@@ -45,3 +48,56 @@ def test_loops_without_weights_run_for_a_few_rows_at_a_time(cell):
     assert kernel.plan.workgroup_rows == 8
     for found in results:
         running.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("share", [1, 2])
+@pytest.mark.parametrize(
+    ("cell", "batch", "units"), [(cells.lstm, 5, 40), (cells.gru_reset_before, 1, 23)]
+)
+def test_weights_are_asked_for_before_they_are_read(cell, batch, units, share):
+    """Only those that a cache does not hold, for few rows, and with the same numbers."""
+    function, arguments = cell(running.normals(2), batch, units)
+    small = Machine(256, 16, 32 << 10, 2 << 10, 2, "x86")
+    results, kernel, expected = made(function, arguments, small, share)
+    assert "memref.prefetch" in kernel.executable
+    assert "weights are asked for 1024 B before they are read" in kernel.plan.text()
+    for found in results:
+        running.assert_close(found, expected)
+    for other in (replace(small, l2=1 << 20), replace(small, vector_bits=512, registers=32)):
+        _, (kernel,) = running.fuse(function, arguments, other, share)
+        assert "prefetch" not in kernel.executable and not kernel.plan.ahead
+
+
+def test_many_rows_find_their_weights_in_a_cache():
+    machine = Machine(256, 16, 32 << 10, 96 << 10, 2, "x86")
+    for rows, ahead in ((16, 1024), (40, 0)):
+        function, arguments = cells.lstm(running.normals(2), rows, 128)
+        assert running.fuse(function, arguments, machine, 1)[1][0].plan.ahead == ahead
+
+
+@pytest.mark.parametrize(
+    ("total", "most", "sizes"),
+    [
+        (4, 3, [(2, 2)]),
+        (16, 3, [(4, 3), (2, 2)]),
+        (7, 3, [(1, 3), (2, 2)]),
+        (8, 4, [(2, 4)]),
+        (3, 4, [(1, 3)]),
+        (1, 1, [(1, 1)]),
+    ],
+)
+def test_blocks_of_rows_differ_by_one_at_most(total, most, sizes):
+    """A last block of one row would have too few sums to keep a processor busy."""
+    writer = Writer()
+    nests = Nests(writer, None, {}, total, Affine())
+    blocks = []
+    for first, size in nests._blocks(total, most):
+        trips = [line for line in writer.lines if "scf.for" in line]
+        blocks.append((size, first.const, len(trips)))
+    assert [size for size, *_ in blocks] == [size for _, size in sizes]
+    assert sum(count * size for count, size in sizes) == total
+    starts = [sum(c * s for c, s in sizes[:n]) for n in range(len(sizes))]
+    assert [start for _, start, _ in blocks] == starts
+    assert [trips for *_, trips in blocks] == [
+        sum(count > 1 for count, _ in sizes[: n + 1]) for n in range(len(sizes))
+    ]

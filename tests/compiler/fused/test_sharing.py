@@ -22,7 +22,7 @@ FOUR = Machine(512, 32, 32 << 10, 1 << 20, 4, "x86")
 CHILD = Path(__file__).with_name("sharing_child.py")
 
 # Reductions; a reduction with parts; two cells in one; a lookup; lanes that do not lie side by
-# side; rows that depend on each other; more workgroups than parts.
+# side; rows that depend on each other; more workgroups than parts; rows that could be split.
 DEFAULT = [
     (cells.layer_norm_lstm, 1, 32, 4),
     (cells.additive_attention, 1, 24, 3),
@@ -31,6 +31,8 @@ DEFAULT = [
     (cells.shuffled, 1, 9, 2),
     (cells.batch_norm, 6, 17, 3),
     (cells.simple_rnn_reverse, 1, 192, 64),
+    (cells.lstm, 5, 24, 3),
+    (cells.layer_norm_lstm, 7, 19, 2),
 ]
 
 
@@ -160,7 +162,21 @@ def test_the_cost_model_shares_long_steps():
         "each step is shared by 4 workgroups: 1 of 1 stages in parts, 1 meeting in a step; about "
     )
     assert "too short" in choice(cells.lstm, 1, 16)
-    assert choice(cells.lstm, 4, 512) == ""  # a workgroup for each row
+
+
+def test_few_rows_share_weights_that_are_larger_than_a_cache():
+    shared = "each step is shared by 4 workgroups"
+    assert choice(cells.lstm, 4, 512).startswith(shared)
+    assert choice(cells.lstm, 16, 512).startswith(shared)
+    assert choice(cells.lstm, 4, 128) == ""  # a workgroup for each row: its cache holds the weights
+    assert choice(cells.lstm, 17, 512) == ""
+    assert choice(cells.lstm, 4, 512, 1) == ""
+    assert choice(cells.lstm, 17, 128, 2).startswith("each step is shared by 2 workgroups: chosen")
+
+
+def test_few_rows_are_split_where_their_steps_are_too_short_to_share():
+    tiny = Machine(256, 16, 1 << 10, 4 << 10, 4, "x86")
+    assert choice(cells.lstm, 4, 24, None, tiny) == ""
 
 
 @pytest.mark.parametrize(
