@@ -1,8 +1,7 @@
 """The limits of this machine, measured: arithmetic, and bandwidth by the size of what is read.
 
-Arithmetic is the rate of one-threaded matrix products of 384x384 floats by NumPy's BLAS, one per
-core: a library that is known to come close to the peak of multiply-adds. Reading is the rate of
-dot products of two arrays that fill the working set together, less the time of a call with
+Arithmetic is the peak of multiply-adds in registers (`_peak.py`). Reading is the rate of dot
+products of two arrays that fill the working set together, less the time of a call with
 arrays of one number; copying is `numpy.copyto`, its reads and writes counted. The best of several
 repetitions is kept, as a limit should be.
 """
@@ -96,13 +95,10 @@ def _rate(make: Callable[[], tuple[Callable[[], Any], float]], threads: int) -> 
 def _main() -> None:
     import numpy as np
 
+    from ._peak import multiply_adds
+
     threads = int(sys.argv[1])
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
-
-    def product() -> tuple[Callable[[], Any], float]:
-        a = np.ones((384, 384), np.float32)
-        b, out = a.copy(), a.copy()
-        return (lambda: np.matmul(a, b, out=out)), 2.0 * 384.0**3
 
     def dots(size: int) -> tuple[Callable[[], Any], float]:
         a, b = np.ones(size // 8, np.float32), np.ones(size // 8, np.float32)
@@ -124,7 +120,7 @@ def _main() -> None:
         seconds = threads / _rate(lambda size=size: dots(size), threads) - empty
         read[size] = threads * size / max(seconds, 1e-9)
     copy = {size: _rate(lambda size=size: copies(size), threads) for size in SIZES}
-    flops = _rate(product, threads)
+    flops = _rate(multiply_adds, threads)
     print(json.dumps({"threads": threads, "flops": flops, "read": read, "copy": copy}))
 
 
