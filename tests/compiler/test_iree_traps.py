@@ -311,6 +311,13 @@ print(json.dumps([float(v) for v in f(table, np.array([[7]], np.int32)).to_host(
     still(answer != [6.0, 7.0], "that the planner clamps the indices of gathers")
 
 
+def test_a_gather_of_an_unknown_number_of_indices_does_not_compile(tmp_path):
+    """Decision: such lookups are written as loops over IREE's tensors (_plan/_lookups.py)."""
+    many = _GATHER.replace("tensor<1x1xi32>", "tensor<?x1xi32>").replace("1x2xf32", "?x2xf32")
+    answer = run(tmp_path, many, "print(1)")
+    still("must be statically shaped" in str(answer), "_plan/_lookups.py")
+
+
 _SCATTER = """
 func.func public @f(%table: tensor<4x2xf32>, %i: tensor<1x2xi32>) -> tensor<4x2xf32> {
   %one = stablehlo.constant dense<1.0> : tensor<1xf32>

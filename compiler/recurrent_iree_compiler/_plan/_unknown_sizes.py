@@ -1,19 +1,21 @@
 """Operations on arrays with an unknown size, in forms that IREE compiles.
 
-IREE 3.13 turns products of more than two axes into reshapes, and does not compile reshapes to a
-shape with an unknown size. So both are written with IREE's own reshape, whose sizes are given.
+IREE 3.13 turns products of more than two axes, and gathers, into reshapes, and does not compile
+reshapes to a shape with an unknown size. So all are written with IREE's own reshape, whose sizes
+are given.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from typing import Any
 
 from recurrent_iree_compiler._mlir import Module, ir
 
+from ._lookups import lookup
 from ._recurrence import functions, walk
+from ._sizes import Sizes, function, known
 
 _CONTRACTS = re.compile(
     r"lhs_contracting_dimensions = \[(\d+)\].*rhs_contracting_dimensions = \[(\d+)\]"
@@ -24,8 +26,8 @@ def rewrite_unknown_sizes(module: Module) -> None:
     """Replace products, reshapes and moves of axes of arrays with an unknown size, in place."""
     number = 0
     with module.context, ir.Location.unknown(module.context):
-        for function in list(functions(module).values()):
-            for op in list(walk(function)):
+        for body in list(functions(module).values()):
+            for op in list(walk(body)):
                 text = _RULES[op.name](op, f"sizes{number}") if op.name in _RULES else ""
                 if text:
                     _replace(module, op, f"sizes{number}", text)
@@ -55,11 +57,11 @@ def _reshape(op: Any, symbol: str) -> str:
     source, target = op.operands[0].type, op.results[0].type
     if str(target).count("?") != 1:
         return ""
-    shape = _Sizes(source)
-    shape.lines.append(f"%fixed = arith.constant {_known(target)} : index")
+    shape = Sizes(source)
+    shape.lines.append(f"%fixed = arith.constant {known(target)} : index")
     shape.lines.append(f"%size = arith.divui {shape.total}, %fixed : index")
     shape.lines.append(f"%y = {shape.reshape('%x', source, shape.given, target, ['%size'])}")
-    return _function(symbol, f"%x: {source}", str(target), shape.lines)
+    return function(symbol, f"%x: {source}", str(target), shape.lines)
 
 
 def _product(op: Any, symbol: str) -> str:
@@ -75,7 +77,7 @@ def _product(op: Any, symbol: str) -> str:
     last = kinds[0].rank - 1
     if kinds[0].rank < 3 or kinds[1].rank != 2 or of_rows != last or kinds[0].is_dynamic_dim(last):
         return ""
-    result, shape = op.results[0].type, _Sizes(rows)
+    result, shape = op.results[0].type, Sizes(rows)
     depth, width = kinds[0].shape[last], kinds[1].shape[1 - of_matrix]
     flat = f"tensor<?x{depth}x{kinds[0].element_type}>"
     element = ir.RankedTensorType(result).element_type
@@ -92,7 +94,7 @@ def _product(op: Any, symbol: str) -> str:
         f"%y = {shape.reshape('%p', wide, ['%rows'], result, shape.given)}",
     ]
     given = [f"%x: {rows}", f"%w: {matrix}"]
-    return _function(symbol, ", ".join(given[::-1] if left else given), str(result), shape.lines)
+    return function(symbol, ", ".join(given[::-1] if left else given), str(result), shape.lines)
 
 
 def _transpose(op: Any, symbol: str) -> str:
@@ -103,9 +105,9 @@ def _transpose(op: Any, symbol: str) -> str:
     moved = [a for a in order if kind.is_dynamic_dim(a) or kind.shape[a] != 1]
     if "?" not in str(source) or moved != sorted(moved):
         return ""
-    shape = _Sizes(source)
+    shape = Sizes(source)
     shape.lines.append(f"%y = {shape.reshape('%x', source, shape.given, target, shape.given)}")
-    return _function(symbol, f"%x: {source}", str(target), shape.lines)
+    return function(symbol, f"%x: {source}", str(target), shape.lines)
 
 
 def _broadcast(op: Any, symbol: str) -> str:
@@ -119,7 +121,7 @@ def _broadcast(op: Any, symbol: str) -> str:
     wanted = [b for b in range(target.rank) if target.is_dynamic_dim(b)]
     if not unknown or wanted != sorted(unknown) or "ui" in str(source.element_type):
         return ""
-    shape = _Sizes(source)
+    shape = Sizes(source)
     kept = [a for a in range(source.rank) if source.is_dynamic_dim(a) or source.shape[a] != 1]
     sizes = ("?x" if source.is_dynamic_dim(a) else f"{source.shape[a]}x" for a in kept)
     flat = f"tensor<{''.join(sizes)}{source.element_type}>"
@@ -138,7 +140,7 @@ def _broadcast(op: Any, symbol: str) -> str:
         f"linalg.yield %a : {element}",
         f"}} -> {target}",
     ]
-    return _function(symbol, f"%x: {source}", str(target), shape.lines)
+    return function(symbol, f"%x: {source}", str(target), shape.lines)
 
 
 def _say_what_repeats(op: Any) -> None:
@@ -157,42 +159,6 @@ _RULES: dict[str, Callable[[Any, str], str]] = {
     "stablehlo.dynamic_broadcast_in_dim": _broadcast,
     "stablehlo.dynamic_reshape": _reshape,
     "stablehlo.dot_general": _product,
+    "stablehlo.gather": lookup,
     "stablehlo.transpose": _transpose,
 }
-
-
-class _Sizes:
-    """Lines that find the unknown sizes of ``%x`` and its number of elements."""
-
-    def __init__(self, kind: Any) -> None:
-        tensor = ir.RankedTensorType(kind)
-        self.lines = [f"%known = arith.constant {_known(kind)} : index"]
-        self.given: list[str] = []
-        self.total = "%known"
-        for axis in range(tensor.rank):
-            if tensor.is_dynamic_dim(axis):
-                self.lines += [
-                    f"%axis{axis} = arith.constant {axis} : index",
-                    f"%size{axis} = tensor.dim %x, %axis{axis} : {kind}",
-                    f"%total{axis} = arith.muli {self.total}, %size{axis} : index",
-                ]
-                self.given.append(f"%size{axis}")
-                self.total = f"%total{axis}"
-
-    def reshape(
-        self, name: str, source: Any, given: list[str], target: Any, wanted: list[str]
-    ) -> str:
-        """The text of the operation."""
-        left = f"{{{', '.join(given)}}}" if given else ""
-        right = f"{{{', '.join(wanted)}}}" if wanted else ""
-        return f"flow.tensor.reshape {name} : {source}{left} -> {target}{right}"
-
-
-def _known(kind: Any) -> int:
-    tensor = ir.RankedTensorType(kind)
-    return math.prod(tensor.shape[a] for a in range(tensor.rank) if not tensor.is_dynamic_dim(a))
-
-
-def _function(symbol: str, takes: str, gives: str, lines: list[str]) -> str:
-    body = "\n  ".join([*lines, f"return %y : {gives}"])
-    return f"func.func private @{symbol}({takes}) -> {gives} {{\n  {body}\n}}"
