@@ -80,7 +80,7 @@ class Kernel:
         self.nests.odd = "%odd" if turns(cell, stages, machine) else ""
         if self.by_lanes:
             self.nests.cut = Cut(self.w, "%group", machine.cores)
-        self.ahead = prefetched(cell, stages, machine, self.rows)
+        self.ahead = prefetched(cell, stages, machine)
         self.step = Step(self)
 
     def _workgroup_rows(self) -> int:

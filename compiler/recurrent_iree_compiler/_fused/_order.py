@@ -26,14 +26,14 @@ def turns(cell: Cell, stages: Stages, machine: Machine) -> bool:
     return cell.length != 1 and 0.5 < _caches(cell, stages, machine) <= _TURNED
 
 
-def prefetched(cell: Cell, stages: Stages, machine: Machine, rows: int) -> int:
-    """How many bytes ahead a workgroup of `rows` rows asks for its weights; 0: it does not.
+def prefetched(cell: Cell, stages: Stages, machine: Machine) -> int:
+    """How many bytes ahead a kernel asks for its weights; 0: it does not.
 
     Processors see by themselves that memory is read in order, but only within a page. Smaller
-    weights are mostly in the second-level cache, and with many rows most blocks find them there.
+    weights are mostly in the second-level cache.
     """
-    helps = machine.vector_bits == 256 and rows <= 2 * MOST_ROWS
-    return _AHEAD if helps and _caches(cell, stages, machine) > _TURNED else 0
+    helps = machine.vector_bits == 256 and _caches(cell, stages, machine) > _TURNED
+    return _AHEAD if helps else 0
 
 
 def shares_rather(cell: Cell, stages: Stages, machine: Machine, rows: int) -> bool:

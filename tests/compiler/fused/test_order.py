@@ -55,7 +55,7 @@ def test_loops_without_weights_run_for_a_few_rows_at_a_time(cell):
     ("cell", "batch", "units"), [(cells.lstm, 5, 40), (cells.gru_reset_before, 1, 23)]
 )
 def test_weights_are_asked_for_before_they_are_read(cell, batch, units, share):
-    """Only those that a cache does not hold, for few rows, and with the same numbers."""
+    """Only those that a cache does not hold, and with the same numbers."""
     function, arguments = cell(running.normals(2), batch, units)
     small = Machine(256, 16, 32 << 10, 2 << 10, 2, "x86")
     results, kernel, expected = made(function, arguments, small, share)
@@ -66,13 +66,6 @@ def test_weights_are_asked_for_before_they_are_read(cell, batch, units, share):
     for other in (replace(small, l2=1 << 20), replace(small, vector_bits=512, registers=32)):
         _, (kernel,) = running.fuse(function, arguments, other, share)
         assert "prefetch" not in kernel.executable and not kernel.plan.ahead
-
-
-def test_many_rows_find_their_weights_in_a_cache():
-    machine = Machine(256, 16, 32 << 10, 96 << 10, 2, "x86")
-    for rows, ahead in ((16, 1024), (40, 0)):
-        function, arguments = cells.lstm(running.normals(2), rows, 128)
-        assert running.fuse(function, arguments, machine, 1)[1][0].plan.ahead == ahead
 
 
 @pytest.mark.parametrize(
