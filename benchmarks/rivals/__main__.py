@@ -64,9 +64,16 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
                 results["remarks"].append(f"Stopped after {options.limit:.0f} s: rows are missing.")
                 break
             row = stamp | bench.row(work)
-            new.append(row | {"share": shares(row, results["limits"])})
+            row["share"] = shares(row, results["limits"])
+            new.append(row)
             results["rows"] = merged(earlier["rows"], new, [*_work.full(), *_work.quick()])
             _finish(results, bench, started, options.out)
+        for t in threads:
+            known = results["limits"][str(t)]
+            results["limits"][str(t)] = _limits.higher(known, _limits.measure(t))
+        for row in new:
+            row["share"] = shares(row, results["limits"])
+        results["rows"] = merged(earlier["rows"], new, [*_work.full(), *_work.quick()])
         if options.memory:
             results["memory_row"] = _work.MEMORY.name
             results["memory"] = bench.peak_memory(_work.MEMORY)

@@ -41,6 +41,16 @@ def measure(threads: int) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+def higher(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """The higher of two measurements of each limit: what was slower once was disturbed."""
+    return {
+        name: {size: max(value[size], second[name][size]) for size in value}
+        if isinstance(value, dict)
+        else max(value, second[name])
+        for name, value in first.items()
+    }
+
+
 def seconds_at_limit(work: Work, limits: dict[str, Any]) -> float:
     """The shortest time that arithmetic and the reading of weights allow for a row.
 

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.rivals import _work
+from benchmarks.rivals import _limits, _work
 from benchmarks.rivals.__main__ import growth
 from benchmarks.rivals._cells import CELLS, flops_of, inputs_of, step_bytes_of, weights_of
 from benchmarks.rivals._earlier import merged, read_earlier, told
 from benchmarks.rivals._limits import seconds_at_limit
 from benchmarks.rivals._machine import describe
 from benchmarks.rivals._measure import Bench, Settings, disagreement
+from benchmarks.rivals._peak import multiply_adds
 from benchmarks.rivals._process import Worker, WorkerError
 from benchmarks.rivals._systems import OURS
 from benchmarks.rivals._table import best_rival, markdown, ratio_of, reached
@@ -59,6 +60,20 @@ def test_arithmetic_of_an_lstm():
     work = Work("lstm", 8, 64, 10)
     assert flops_of(work) == (8 * 10 * 2 * 64 * 256, 8 * 2 * 64 * 256)
     assert step_bytes_of(work) == 4 * 64 * 256
+
+
+def test_the_higher_limit_counts():
+    first = {"threads": 1, "flops": 1.0, "read": {"64": 5.0, "128": 2.0}}
+    second = {"threads": 1, "flops": 3.0, "read": {"64": 4.0, "128": 6.0}}
+    higher = {"threads": 1, "flops": 3.0, "read": {"64": 5.0, "128": 6.0}}
+    assert _limits.higher(first, second) == higher
+
+
+def test_the_peak_is_that_of_multiply_adds():
+    """Every chain ends where a = a / 2 + 1 / 2 does, and so many operations take some time."""
+    call, operations = multiply_adds()
+    assert np.asarray(call())[0].tolist() == [1.0] * np.asarray(call()).shape[1]
+    assert operations > 1e7
 
 
 def test_limit_is_arithmetic_or_reading():

@@ -26,6 +26,11 @@ class Machine:
     cores: int
     architecture: str = ""
 
+    @property
+    def chains(self) -> int:
+        """Sums of one row that keep the multipliers busy: with fewer they wait for each other."""
+        return 8 if self.vector_bits == 256 else 4
+
     def lanes(self, bits: int) -> int:
         """How many elements of `bits` fit into a register."""
         return max(1, self.vector_bits // bits)

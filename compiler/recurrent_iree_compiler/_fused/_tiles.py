@@ -8,8 +8,7 @@ from ._machine import Machine
 
 MOST_ROWS = 4
 _MOST_VECTORS = 4
-# Sums that keep the multipliers busy: one row waits for its weights, several share each load.
-_ENOUGH_ALONE = 4
+# Sums that keep the multipliers busy where rows share each load; for one row see `Machine.chains`.
 _ENOUGH_SHARED = 16
 
 
@@ -79,7 +78,10 @@ def choose_tile(machine: Machine, bits: int, demand: Demand, rows: int, width: i
     if not sums:
         return Tile(native, 1, 0, "element-wise: one vector register at a time")
     if demand.shared:
-        block, vectors = _shared(sums, min(rows, MOST_ROWS), room, width // native)
+        block = min(rows, MOST_ROWS)
+        while block > 1 and block * sums > room:
+            block -= 1
+        vectors = _side_by_side(machine, sums, block, width // native)
     else:
         block, vectors = 1, _doubled(sums, _ENOUGH_SHARED, room, width // native)
     reason = (
@@ -89,12 +91,13 @@ def choose_tile(machine: Machine, bits: int, demand: Demand, rows: int, width: i
     return Tile(native * vectors, block, sums, reason)
 
 
-def _shared(sums: int, block: int, room: int, most: int) -> tuple[int, int]:
-    """Rows and registers where all rows share the weights that are loaded."""
-    while block > 1 and block * sums > room:
-        block -= 1
-    enough = _ENOUGH_SHARED if block > 1 else _ENOUGH_ALONE
-    return block, _doubled(sums * block, enough, room, min(most, _MOST_VECTORS))
+def _side_by_side(machine: Machine, sums: int, rows: int, width: int) -> int:
+    """Registers of a tile whose rows share the weights that are loaded; `width` is in registers."""
+    room = machine.registers * 3 // 4
+    if rows > 1:
+        return _doubled(sums * rows, _ENOUGH_SHARED, room, min(width, _MOST_VECTORS))
+    most = machine.chains if width % machine.chains == 0 else _MOST_VECTORS
+    return _doubled(sums, machine.chains, room, min(width, most))
 
 
 def _doubled(sums: int, enough: int, room: int, most: int) -> int:

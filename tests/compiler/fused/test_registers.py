@@ -6,8 +6,10 @@ import pytest
 from compiler.fused import cells, running
 
 from recurrent_iree_compiler._fused import FusedKernel, Machine
+from recurrent_iree_compiler._fused._tiles import Demand, choose_tile
 
 AVX2 = Machine(256, 16, 32 << 10, 512 << 10, 2, "x86")
+AVX512 = Machine(512, 32, 32 << 10, 1 << 20, 2, "x86")
 FLAGS = [
     "--iree-llvmcpu-target-triple=x86_64-unknown-linux-gnu",
     "--iree-llvmcpu-target-cpu=x86-64-v3",
@@ -35,3 +37,13 @@ def test_sixteen_registers_hold_the_sums(cell, rows, tmp_path):
     found = list(loops_over_weights(code.read_text()))
     assert found
     assert not [loop for loop in found if "%rsp" in loop]
+
+
+@pytest.mark.parametrize(
+    ("machine", "sums", "width", "lanes"),
+    [(AVX2, 4, 128, 16), (AVX2, 1, 128, 64), (AVX2, 1, 200, 32), (AVX2, 8, 128, 8),
+     (AVX512, 4, 128, 16), (AVX512, 1, 128, 64), (AVX512, 1, 1024, 64)],
+)  # fmt: skip
+def test_one_row_has_as_many_sums_as_the_multipliers_need(machine, sums, width, lanes):
+    """Eight of 256 bits, and four of 512; but a tile of eight registers must divide the lanes."""
+    assert choose_tile(machine, 32, Demand(sums), 1, width).lanes == lanes
