@@ -23,9 +23,9 @@ class PlanOptions:
             leaves it to the cost model.
         side_by_side: whether kernels that do not need each other may run at once on CPUs, for
             more memory; ``None`` asks for it where there are such kernels.
-        share: how many workgroups share the steps of a kernel that has few rows, on CPUs; 1 is
-            none, ``None`` leaves it to the cost model. More than the device has threads is
-            allowed, and gives the same numbers.
+        share: how many workgroups share each step of a kernel, with all its rows, on CPUs; 1 is
+            none: rows are split. ``None`` leaves it to the cost model, which shares few rows only.
+            More than the device has threads is allowed, and gives the same numbers.
 
     Raises:
         ArgumentError: `fallback` is something else, or `share` is not between 1 and 64.

@@ -22,7 +22,8 @@ FOUR = Machine(512, 32, 32 << 10, 1 << 20, 4, "x86")
 CHILD = Path(__file__).with_name("sharing_child.py")
 
 # Reductions; a reduction with parts; two cells in one; a lookup; lanes that do not lie side by
-# side; rows that depend on each other; more workgroups than parts; rows that could be split.
+# side; rows that depend on each other; more workgroups than parts; rows that could be split, and
+# such that end at steps of their own.
 DEFAULT = [
     (cells.layer_norm_lstm, 1, 32, 4),
     (cells.additive_attention, 1, 24, 3),
@@ -33,6 +34,8 @@ DEFAULT = [
     (cells.simple_rnn_reverse, 1, 192, 64),
     (cells.lstm, 5, 24, 3),
     (cells.layer_norm_lstm, 7, 19, 2),
+    (cells.finishing, 5, 40, 2),
+    (cells.masked, 6, 72, 3),
 ]
 
 
