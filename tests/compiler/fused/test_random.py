@@ -8,6 +8,7 @@ The sweep runs ``RIREE_CELLS`` cells (2000) from number ``RIREE_FIRST_CELL`` (0)
 be run in pieces.
 """
 
+import itertools
 import os
 
 import jax
@@ -22,21 +23,42 @@ import recurrent_iree_runtime as rt
 from recurrent_iree_compiler._fused import Refusal
 
 NUMBERS = st.lists(st.integers(0, 65535), min_size=24, max_size=90)
+TOGETHER = 5  # cells in one module
 RELAXED = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 
 
-def check(numbers):
-    """Whether the cell was fused; fails if it gives wrong numbers."""
-    function, arguments = random_cell(numbers)
-    module, found = running.fuse(function, arguments)
-    made = running.compiled(module)(*arguments)
-    expected = running.by_xla(function, arguments)
-    try:
-        running.assert_close(made, expected, rtol=1e-4, atol=2e-5)
-    except AssertionError:
-        if not _explained_by_rounding(function, arguments, made, expected):
-            raise
+def check(cells):
+    """Which cells were refused; fails if one gives wrong numbers.
+
+    Together they are one module: a compiler that is started for each takes much longer.
+    """
+    counts = [len(arguments) for _, arguments in cells]
+    arguments = [a for _, inputs in cells for a in inputs]
+
+    def together(*inputs):
+        rest = iter(inputs)
+        return [
+            jax.tree.leaves(function(*itertools.islice(rest, count)))
+            for (function, _), count in zip(cells, counts, strict=True)
+        ]
+
+    module, found = running.fuse(together, arguments)
+    made, expected = running.compiled(module)(*arguments), running.by_xla(together, arguments)
+    assert len(made) == len(expected)
+    made, expected = iter(made), iter(expected)
+    for size, (function, inputs) in zip(_sizes(together, arguments), cells, strict=True):
+        ours, theirs = (list(itertools.islice(each, size)) for each in (made, expected))
+        try:
+            running.assert_close(ours, theirs, rtol=1e-4, atol=2e-5)
+        except AssertionError:
+            if not _explained_by_rounding(function, inputs, ours, theirs):
+                raise
     return [f for f in found if isinstance(f, Refusal)]
+
+
+def _sizes(function, arguments):
+    """How many results each cell has."""
+    return [len(results) for results in jax.eval_shape(function, *arguments)]
 
 
 def check_any_rows(numbers):
@@ -90,13 +112,18 @@ def _distance(a, b):
 @settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=RELAXED)
 @given(NUMBERS)
 def test_random_cells_equal_xla(numbers):
-    assert not check(numbers)
+    assert not check([random_cell(numbers)])
 
 
 def sweep(seeds):
+    """Refusals of all cells; a message names the cells among which something went wrong."""
     refused = []
-    for seed in seeds:
-        refused += check(_numbers(seed))
+    for some in (seeds[n : n + TOGETHER] for n in range(0, len(seeds), TOGETHER)):
+        try:
+            refused += check([random_cell(_numbers(seed)) for seed in some])
+        except Exception as error:
+            error.add_note(f"one of the cells {list(some)}")
+            raise
     return refused
 
 
