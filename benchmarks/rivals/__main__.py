@@ -73,7 +73,6 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             results["limits"][str(t)] = _limits.higher(known, _limits.measure(t))
         for row in new:
             row["share"] = shares(row, results["limits"])
-        results["rows"] = merged(earlier["rows"], new, [*_work.full(), *_work.quick()])
         if options.memory:
             results["memory_row"] = _work.MEMORY.name
             results["memory"] = bench.peak_memory(_work.MEMORY)

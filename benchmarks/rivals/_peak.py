@@ -6,6 +6,7 @@ No library of matrix products comes close to it on every processor, and a limit 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from iree.compiler import tools
@@ -20,16 +21,19 @@ def multiply_adds() -> tuple[Callable[[], object], float]:
     """A call, and how many floating-point operations it makes."""
     machine = known_machine("cpu")
     lanes, chains = machine.lanes(32), machine.registers * 3 // 4
-    code = tools.compile_str(
-        _program(lanes, chains),
-        target_backends=["llvm-cpu"],
-        extra_args=["--iree-llvmcpu-target-cpu=host"],
-    )
     context = SystemContext(config=Config("local-sync"))
-    module = VmModule.copy_buffer(context.instance, code)
+    module = VmModule.copy_buffer(context.instance, _compiled(lanes, chains))
     context.add_vm_module(module)
     run, numbers = context.modules[module.name]["main"], np.full((chains + 2, lanes), 0.5, "f4")
     return (lambda: run(numbers).to_host()), 2.0 * lanes * chains * _TURNS
+
+
+@cache
+def _compiled(lanes: int, chains: int) -> bytes:
+    flags = ["--iree-llvmcpu-target-cpu=host"]
+    return tools.compile_str(
+        _program(lanes, chains), target_backends=["llvm-cpu"], extra_args=flags
+    )
 
 
 def _program(lanes: int, chains: int) -> str:

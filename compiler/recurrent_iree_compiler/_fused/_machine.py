@@ -31,6 +31,11 @@ class Machine:
         """Sums of one row that keep the multipliers busy: with fewer they wait for each other."""
         return 8 if self.vector_bits == 256 else 4
 
+    @property
+    def ahead(self) -> int:
+        """Bytes before they are read to ask for weights that are far away; 0: it does not help."""
+        return 1024 if self.vector_bits == 256 else 0
+
     def lanes(self, bits: int) -> int:
         """How many elements of `bits` fit into a register."""
         return max(1, self.vector_bits // bits)

@@ -9,7 +9,6 @@ from ._many_rows import MOST_CACHES
 from ._stages import Stages
 from ._tiles import MOST_ROWS
 
-_AHEAD = 1024
 _TURNED = 2  # second-level caches: of larger weights too little is there in the next step
 
 
@@ -32,8 +31,7 @@ def prefetched(cell: Cell, stages: Stages, machine: Machine) -> int:
     Processors see by themselves that memory is read in order, but only within a page. Smaller
     weights are mostly in the second-level cache.
     """
-    helps = machine.vector_bits == 256 and _caches(cell, stages, machine) > _TURNED
-    return _AHEAD if helps else 0
+    return machine.ahead if _caches(cell, stages, machine) > _TURNED else 0
 
 
 def shares_rather(cell: Cell, stages: Stages, machine: Machine, rows: int) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from recurrent_iree_compiler._mlir import ir
 
 from ._gathers import field, numbers
-from ._sizes import Sizes, function
+from ._sizes import Sizes, each_element, function
 
 
 def lookup(op: Any, symbol: str) -> str:
@@ -25,25 +25,15 @@ def lookup(op: Any, symbol: str) -> str:
     rows = [n for n in range(result.rank) if n not in offsets]
     flat = _without_vector(indices, len(rows))
     unknown = [f"%size{rows.index(n)}" for n in rows if result.is_dynamic_dim(n)]
-    places = ", ".join(f"d{n}" for n in range(result.rank))
-    read = ", ".join(f"d{n}" for n in rows)
-    loops = ", ".join(['"parallel"'] * result.rank)
-    number, element = indices.element_type, table.element_type
     at = [f"%at{n}" for n in offsets]
     at.insert(axis, "%row")
-    shape.lines += [
-        f"%flat = {shape.reshape('%x', indices, shape.given, flat, shape.given)}",
-        f"%room = tensor.empty({', '.join(unknown)}) : {result}",
-        f"%y = linalg.generic {{indexing_maps = [affine_map<({places}) -> ({read})>, "
-        f"affine_map<({places}) -> ({places})>], iterator_types = [{loops}]}} "
-        f"ins(%flat : {flat}) outs(%room : {result}) {{",
-        f"^bb0(%a: {number}, %b: {element}):",
-        f"%row = arith.index_cast %a : {number} to index",
+    body = [
+        f"%row = arith.index_cast %a : {indices.element_type} to index",
         *(f"%at{n} = linalg.index {n} : index" for n in offsets),
         f"%v = tensor.extract %table[{', '.join(at)}] : {table}",
-        f"linalg.yield %v : {element}",
-        f"}} -> {result}",
     ]
+    shape.lines.append(f"%flat = {shape.reshape('%x', indices, shape.given, flat, shape.given)}")
+    shape.lines += each_element(flat, rows, result, unknown, body, "%v")
     return function(symbol, f"%table: {table}, %x: {indices}", str(result), shape.lines)
 
 
@@ -60,7 +50,7 @@ def _axis(op: Any, table: Any, indices: Any) -> int | None:
     return axis if sizes == wanted and vector in (indices.rank - 1, indices.rank) else None
 
 
-def _without_vector(indices: Any, rank: int) -> str:
+def _without_vector(indices: Any, rank: int) -> Any:
     """The type of the indices without the axis that holds one index."""
     sizes = ["?" if indices.is_dynamic_dim(n) else str(indices.shape[n]) for n in range(rank)]
-    return f"tensor<{'x'.join([*sizes, str(indices.element_type)])}>"
+    return ir.Type.parse(f"tensor<{'x'.join([*sizes, str(indices.element_type)])}>")

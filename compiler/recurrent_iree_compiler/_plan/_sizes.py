@@ -35,6 +35,29 @@ class Sizes:
         return f"flow.tensor.reshape {name} : {source}{left} -> {target}{right}"
 
 
+def each_element(
+    flat: Any, read: list[int], result: Any, sizes: list[str], body: list[str], value: str
+) -> list[str]:
+    """Lines that make ``%y``, whose unknown sizes are `sizes`, element by element.
+
+    ``%a`` is the element of ``%flat`` at the axes `read` of the result; `body` makes `value` of it.
+    """
+    source, target = ir.RankedTensorType(flat), ir.RankedTensorType(result)
+    places = ", ".join(f"d{n}" for n in range(target.rank))
+    taken = ", ".join(f"d{n}" for n in read)
+    loops = ", ".join(['"parallel"'] * target.rank)
+    return [
+        f"%room = tensor.empty({', '.join(sizes)}) : {target}",
+        f"%y = linalg.generic {{indexing_maps = [affine_map<({places}) -> ({taken})>, "
+        f"affine_map<({places}) -> ({places})>], iterator_types = [{loops}]}} "
+        f"ins(%flat : {source}) outs(%room : {target}) {{",
+        f"^bb0(%a: {source.element_type}, %b: {target.element_type}):",
+        *body,
+        f"linalg.yield {value} : {target.element_type}",
+        f"}} -> {target}",
+    ]
+
+
 def known(kind: Any) -> int:
     """The product of the sizes that are known."""
     tensor = ir.RankedTensorType(kind)

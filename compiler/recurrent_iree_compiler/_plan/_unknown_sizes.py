@@ -15,7 +15,7 @@ from recurrent_iree_compiler._mlir import Module, ir
 
 from ._lookups import lookup
 from ._recurrence import functions, walk
-from ._sizes import Sizes, function, known
+from ._sizes import Sizes, each_element, function, known
 
 _CONTRACTS = re.compile(
     r"lhs_contracting_dimensions = \[(\d+)\].*rhs_contracting_dimensions = \[(\d+)\]"
@@ -124,22 +124,10 @@ def _broadcast(op: Any, symbol: str) -> str:
     shape = Sizes(source)
     kept = [a for a in range(source.rank) if source.is_dynamic_dim(a) or source.shape[a] != 1]
     sizes = ("?x" if source.is_dynamic_dim(a) else f"{source.shape[a]}x" for a in kept)
-    flat = f"tensor<{''.join(sizes)}{source.element_type}>"
-    given = ", ".join(f"%size{unknown[b]}" for b in wanted)
-    places = ", ".join(f"d{n}" for n in range(target.rank))
-    read = ", ".join(f"d{axes[a]}" for a in kept)
-    loops = ", ".join(['"parallel"'] * target.rank)
-    element = source.element_type
-    shape.lines += [
-        f"%flat = {shape.reshape('%x', source, shape.given, flat, shape.given)}",
-        f"%room = tensor.empty({given}) : {target}",
-        f"%y = linalg.generic {{indexing_maps = [affine_map<({places}) -> ({read})>, "
-        f"affine_map<({places}) -> ({places})>], iterator_types = [{loops}]}} "
-        f"ins(%flat : {flat}) outs(%room : {target}) {{",
-        f"^bb0(%a: {element}, %b: {element}):",
-        f"linalg.yield %a : {element}",
-        f"}} -> {target}",
-    ]
+    flat = ir.Type.parse(f"tensor<{''.join(sizes)}{source.element_type}>")
+    given = [f"%size{unknown[b]}" for b in wanted]
+    shape.lines.append(f"%flat = {shape.reshape('%x', source, shape.given, flat, shape.given)}")
+    shape.lines += each_element(flat, [axes[a] for a in kept], target, given, [], "%a")
     return function(symbol, f"%x: {source}", str(target), shape.lines)
 
 

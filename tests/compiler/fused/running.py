@@ -31,6 +31,20 @@ def captured(function, arguments):
     return export.export(run)(*specs).mlir_module()
 
 
+def together(cells):
+    """One function that runs all `cells`, each a function and its arguments; and the arguments."""
+    counts = [len(arguments) for _, arguments in cells]
+
+    def run(*given):
+        results = []
+        for (function, _), count in zip(cells, counts, strict=True):
+            results.append(function(*given[:count]))
+            given = given[count:]
+        return results
+
+    return run, [a for _, arguments in cells for a in arguments]
+
+
 def composites(module):
     """The recurrences in the public functions of `module`."""
     return [

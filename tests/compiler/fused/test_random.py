@@ -8,7 +8,6 @@ The sweep runs ``RIREE_CELLS`` cells (2000) from number ``RIREE_FIRST_CELL`` (0)
 be run in pieces.
 """
 
-import itertools
 import os
 
 import jax
@@ -32,33 +31,19 @@ def check(cells):
 
     Together they are one module: a compiler that is started for each takes much longer.
     """
-    counts = [len(arguments) for _, arguments in cells]
-    arguments = [a for _, inputs in cells for a in inputs]
-
-    def together(*inputs):
-        rest = iter(inputs)
-        return [
-            jax.tree.leaves(function(*itertools.islice(rest, count)))
-            for (function, _), count in zip(cells, counts, strict=True)
-        ]
-
-    module, found = running.fuse(together, arguments)
-    made, expected = running.compiled(module)(*arguments), running.by_xla(together, arguments)
-    assert len(made) == len(expected)
-    made, expected = iter(made), iter(expected)
-    for size, (function, inputs) in zip(_sizes(together, arguments), cells, strict=True):
-        ours, theirs = (list(itertools.islice(each, size)) for each in (made, expected))
+    function, arguments = running.together(cells)
+    module, found = running.fuse(function, arguments)
+    made = running.compiled(module)(*arguments)
+    for function, inputs in cells:
+        expected = running.by_xla(function, inputs)
+        ours, made = made[: len(expected)], made[len(expected) :]
         try:
-            running.assert_close(ours, theirs, rtol=1e-4, atol=2e-5)
+            running.assert_close(ours, expected, rtol=1e-4, atol=2e-5)
         except AssertionError:
-            if not _explained_by_rounding(function, inputs, ours, theirs):
+            if not _explained_by_rounding(function, inputs, ours, expected):
                 raise
+    assert not made
     return [f for f in found if isinstance(f, Refusal)]
-
-
-def _sizes(function, arguments):
-    """How many results each cell has."""
-    return [len(results) for results in jax.eval_shape(function, *arguments)]
 
 
 def check_any_rows(numbers):

@@ -41,17 +41,7 @@ DEFAULT = [
 
 def together(chosen):
     """One function that runs all cells, and its arguments."""
-    made = [cell(running.normals(5), batch, units) for cell, batch, units, _ in chosen]
-    counts = [len(arguments) for _, arguments in made]
-
-    def run(*given):
-        results = []
-        for (function, _), count in zip(made, counts, strict=True):
-            results.append(function(*given[:count]))
-            given = given[count:]
-        return results
-
-    return run, [a for _, arguments in made for a in arguments]
+    return running.together([cell(running.normals(5), n, units) for cell, n, units, _ in chosen])
 
 
 def kernels(function, arguments, share):
