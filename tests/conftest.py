@@ -11,6 +11,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,11 @@ if importlib.util.find_spec("hypothesis"):  # the environment with the runtime a
 
 # Tests compare with XLA on the CPU; looking for a TPU or GPU costs seconds and prints warnings.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# XLA compiles thousands of small programs here. What one process compiled is found by the others,
+# and by the next run of the tests.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / "build/xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 MISSING = {
     "vulkan": "no Vulkan device: install the Debian packages mesa-vulkan-drivers and libvulkan1",

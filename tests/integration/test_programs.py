@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import numpy as np
 import programs
-import pytest
 
 import recurrent_iree_runtime as rt
 from recurrent_iree import Spec
@@ -38,7 +37,7 @@ def assert_same(got: Any, want: Any, row: programs.Row) -> None:
 
 
 def test_whole_calls(row: programs.Row, target: str) -> None:
-    program, artifact = compiled(row.name)
+    program, artifact = compiled(row.name, target)
     with rt.load(artifact.to_bytes(), device=device_of(target)) as model:
         for seed, sizes in enumerate(row.sizes):
             args, kwargs = arguments(row, sizes, seed=7 * seed + 1)
@@ -47,9 +46,9 @@ def test_whole_calls(row: programs.Row, target: str) -> None:
 
 def test_step_by_step_equals_the_sequence(row: programs.Row, target: str) -> None:
     if not row.streams:
-        assert not compiled(row.name)[1].manifest.streams
+        assert not compiled(row.name, target)[1].manifest.streams
         return
-    program, artifact = compiled(row.name)
+    program, artifact = compiled(row.name, target)
     sizes = row.sizes[-1]
     args, kwargs = arguments(row, sizes, seed=3)
     want = jax.jit(program)(*args, **kwargs)
@@ -94,8 +93,7 @@ def time_axis(whole: np.ndarray, step: np.ndarray, time: int) -> int | None:
     )
 
 
-@pytest.mark.parametrize("target", ["cpu"])
 def test_every_artifact_was_verified_here(row: programs.Row, target: str) -> None:
-    _, artifact = compiled(row.name)
+    _, artifact = compiled(row.name, target)
     statuses = {t["target"]: t["verification"]["status"] for t in artifact.report()["targets"]}
     assert statuses[target] == "verified"

@@ -49,12 +49,14 @@ class FusedKernel:
         name: symbol of the executable; the function around it is ``<name>.call``.
         executable: text of the ``stream.executable``.
         wrapper: text of the function that packs weights and dispatches.
+        packers: the text of the executables that pack weights, by their symbols.
         plan: stages, tiles, buffers and reasons, for people and as JSON.
     """
 
     name: str
     executable: str
     wrapper: str
+    packers: dict[str, str]
     plan: KernelPlan
     cell: Cell = field(repr=False)
     takes: Wrapper = field(repr=False)
@@ -113,7 +115,8 @@ def fuse_cell(
     executable = _executable(cell, stages, machine, name, narrow, share)
     wrapper = Wrapper(executable, f"{name}.call")
     plan = explain(executable.kernel, executable)
-    return FusedKernel(name, executable.text, wrapper.text, plan, cell, wrapper)
+    packers = wrapper.packs.executables
+    return FusedKernel(name, executable.text, wrapper.text, packers, plan, cell, wrapper)
 
 
 def _rows(batch: dict[Value, int]) -> int:
@@ -142,22 +145,25 @@ def _executable(
     return executable
 
 
-def splice(
-    module: Module, composite: Any, kernel: FusedKernel, spliced: dict[str, str] | None = None
-) -> None:
+def splice(module: Module, composite: Any, kernel: FusedKernel, spliced: dict[str, str]) -> None:
     """Replace `composite` by `kernel`, in place.
 
-    `spliced` remembers the kernels that `module` has, so that equal ones become one.
+    `spliced` remembers the kernels and packers that `module` has, so that equal ones become one.
     """
     context = module.context
-    spliced = {} if spliced is None else spliced
     with context, ir.Location.unknown(context):
-        text = f"module {{\n{kernel.executable}\n{kernel.wrapper}\n}}"
-        content = text.replace(kernel.name, "")
+        own = f"{kernel.executable}\n{kernel.wrapper}"
+        content = own.replace(kernel.name, "")
         if content not in spliced:
             spliced[content] = kernel.takes.name
-            made = ir.Module.parse(text, context)
+            packers = "".join(kernel.packers.values())
+            made = ir.Module.parse(f"module {{\n{own}\n{packers}\n}}", context)
             for op in list(made.body.operations):
+                symbol = ir.StringAttr(op.operation.attributes["sym_name"]).value
+                if symbol in spliced:
+                    continue
+                if symbol in kernel.packers:
+                    spliced[symbol] = symbol
                 op.operation.detach_from_parent()
                 module.body.append(op)
         values = _outside_values(composite, kernel.cell)

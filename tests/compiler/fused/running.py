@@ -1,6 +1,5 @@
 """Running a JAX program through the recurrence compiler, and through XLA for comparison."""
 
-
 import jax
 import numpy as np
 from iree.compiler import ir, tools
@@ -73,13 +72,14 @@ def fuse(function, arguments, machine=None, share=None):
 def _fuse(text, machine, share):
     module = ir.Module.parse(text, ir.Context())
     found = []
+    spliced = {}
     for number, op in enumerate(composites(module)):
         machine = machine or known_machine("cpu")
         parts = share[number] if isinstance(share, list) else share
         made = try_fuse(module, op, machine, name=f"kernel{number}", share=parts)
         found.append(made)
         if isinstance(made, FusedKernel):
-            splice(module, op, made)
+            splice(module, op, made, spliced)
     return module, found
 
 
