@@ -18,6 +18,7 @@ from ._process import Finished, Limits, Started
 from ._report import Verification
 from ._targets import Target
 
+_CHILD = Path(__file__).with_name("_verify_child.py")
 _QUEUES = "cpu:local-sync", "cpu:local-task"
 _LARGE_FLOPS = 3e8  # as where a loaded model runs such a call: on a pool of threads
 _IMPOSSIBLE = {"hip", "metal"}
@@ -29,7 +30,8 @@ class Verifier:
 
     def __init__(self, target: Target, limits: Limits) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="recurrent-iree-")
-        command = [sys.executable, "-m", "recurrent_iree_compiler._verify_child", target.driver]
+        # By its path: as a module it would import the compiler first, of which it needs nothing.
+        command = [sys.executable, "-P", str(_CHILD), target.driver]
         search = {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         try:
             folder = Path(self._folder.name)

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from conformance.cases import Case, find, load
+from conformance.cases import Case, load
 from conformance.test_conformance import REPLAYS
 
 import recurrent_iree as ri
@@ -24,55 +24,92 @@ DATA = Path(__file__).parent / "data"
 NO_FLOAT64 = "in float64, which IREE has no code for"
 
 
-def run(case: Case, target: str) -> None:
-    replay = importlib.import_module(f"conformance.{REPLAYS[case.api]}")
-    with case.precision():
-        made = replay.forward_program(case)
-        if made is None:
-            assert case.raises or case.api == "layers_RNN"
+def run(cases: list[Case], target: str) -> None:
+    """Compile the programs of `cases`, which have the same precision, as one, and compare."""
+    with cases[0].precision():
+        made = [(case, _program(case)) for case in cases]
+        programs = [(case, *program) for case, program in made if program is not None]
+        if not programs:
             return
-        program, arguments = made
-        arrays = [np.asarray(a) for a in arguments]
+        function, arrays = _together([(program, given) for _, program, given in programs])
         specs = [ri.spec(*a.shape, dtype=a.dtype) for a in arrays]
         options = ri.BuildOptions(verify=False)
         try:
-            artifact = ri.compile(program, *specs, targets=[target], options=options)
+            artifact = ri.compile(function, *specs, targets=[target], options=options)
         except ri.UnsupportedError as error:
-            assert "float64" in case.tags, error
+            if len(programs) > 1:
+                for case, *_ in programs:
+                    run([case], target)
+                return
+            assert "float64" in cases[0].tags, error
             assert NO_FLOAT64 in str(error)
             return
+        if target == "cpu":
+            assert_fused(artifact)
         with rt.load(artifact.to_bytes(), device=target.split(":")[0]) as model:
-            got = jax.tree.leaves(model(*arrays))
-        compare(got, replay.forward_expected(case), case)
+            results = model(*arrays)
+        for (case, *_), got in zip(programs, results, strict=True):
+            compare(jax.tree.leaves(got), _replay(case).forward_expected(case), case)
+
+
+def _replay(case: Case) -> Any:
+    return importlib.import_module(f"conformance.{REPLAYS[case.api]}")
+
+
+def _program(case: Case) -> tuple[Any, list[np.ndarray]] | None:
+    made = _replay(case).forward_program(case)
+    if made is None:
+        assert case.raises or case.api == "layers_RNN"
+        return None
+    return made[0], [np.asarray(a) for a in made[1]]
+
+
+def _together(programs: list[tuple[Any, list[np.ndarray]]]) -> tuple[Any, list[np.ndarray]]:
+    """One function that gives the results of all `programs`, and its arguments."""
+
+    def function(*arrays: Any) -> list[Any]:
+        results = []
+        for program, given in programs:
+            results.append(program(*arrays[: len(given)]))
+            arrays = arrays[len(given) :]
+        return results
+
+    return function, [array for _, given in programs for array in given]
+
+
+def assert_fused(artifact: Any) -> None:
+    """Each recurrence became a kernel, as the report says."""
+    (target,) = artifact.report()["targets"]
+    for recurrence in target["recurrences"]:
+        assert recurrence["form"] == "fused kernel", recurrence["reason"]
 
 
 def compare(got: list[np.ndarray], want: list[Any], case: Case) -> None:
-    assert len(got) == len(want)
+    assert len(got) == len(want), case.name
     for one, other in zip(got, want, strict=True):
         other = np.asarray(other)
-        assert one.shape == other.shape
+        assert one.shape == other.shape, case.name
         if np.issubdtype(other.dtype, np.inexact):
             wide = np.asarray(one, np.float64), np.asarray(other, np.float64)
-            np.testing.assert_allclose(*wide, case.rtol * WIDER, case.atol * WIDER)
+            np.testing.assert_allclose(
+                *wide, case.rtol * WIDER, case.atol * WIDER, err_msg=case.name
+            )
         else:
-            np.testing.assert_array_equal(one, other)
+            np.testing.assert_array_equal(one, other, err_msg=case.name)
 
 
-def test_compiled_for_cpu(case_path: Path) -> None:
-    run(load(case_path), "cpu")
+def by_precision(paths: list[Path]) -> list[list[Case]]:
+    cases = [load(path) for path in paths]
+    both = [[c for c in cases if c.wide], [c for c in cases if not c.wide]]
+    return [some for some in both if some]
 
 
-def every_third() -> list[Any]:
-    paths = find(DATA)
-    by_api: dict[str, list[Path]] = {}
-    for path in paths:
-        by_api.setdefault(path.parent.name, []).append(path)
-    chosen = [p for found in by_api.values() for p in found[::3]]
-    return [pytest.param(p, id=f"{p.parent.name}/{p.stem}") for p in chosen]
+def test_compiled_for_cpu(case_group: list[Path]) -> None:
+    for cases in by_precision(case_group):
+        run(cases, "cpu")
 
 
 @pytest.mark.vulkan
-@pytest.mark.parametrize("vulkan_case", every_third())
-def test_compiled_for_vulkan(vulkan_case: Path, record_property: Any) -> None:
-    record_property("conformance", f"{vulkan_case.parent.name} compiled_for_vulkan")
-    run(load(vulkan_case), "vulkan:llvmpipe")
+def test_compiled_for_vulkan(third_group: list[Path]) -> None:
+    for cases in by_precision(third_group):
+        run(cases, "vulkan:llvmpipe")

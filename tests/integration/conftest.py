@@ -28,7 +28,8 @@ def _compiled(name: str, targets: tuple[str, ...]) -> tuple[Any, Any]:
     return program, artifact
 
 
-@pytest.fixture(params=[row.name for row in programs.ROWS])
+# Of the module, so that pytest runs the tests of one row one after the other.
+@pytest.fixture(scope="module", params=[row.name for row in programs.ROWS])
 def row(request: pytest.FixtureRequest) -> programs.Row:
     return programs.BY_NAME[request.param]
 

@@ -1,5 +1,7 @@
 """Long loops are cut into pieces: the numbers stay, and equal pieces share one kernel."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -43,4 +45,5 @@ def test_equal_pieces_share_a_kernel() -> None:
     decisions = plan_module(module, "cpu", "cpu")
     lengths = [d.steps for d in decisions if d.form == "fused kernel"]
     assert lengths == [5, 5, 4, 1]  # three pieces of the sequence, and the step of a stream
-    assert module_text(module).count("stream.executable private") == len(set(lengths))
+    kernels = re.findall("stream.executable private @(?!pack_)", module_text(module))
+    assert len(kernels) == len(set(lengths))

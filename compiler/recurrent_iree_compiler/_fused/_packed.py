@@ -21,9 +21,12 @@ class PackWriter:
 
     def pack(self, pack: Pack) -> str:
         """One flat tensor: ``[outer][tiles][contracted][gates][lanes]`` for each segment."""
+        dtype, flat_shape = pack.buffer.storage, (pack.buffer.length,)
+        if pack.is_in_order:
+            value = pack.gates[0].value
+            return self.w.reshape(self.names[pack.source, value], value.shape, flat_shape, dtype)
         kernel = PackKernel(pack)
         self.executables[kernel.symbol] = kernel.text
-        dtype = pack.buffer.storage
         names = [self.names[pack.source, value] for value in kernel.values]
         shapes = [value.shape for value in kernel.values]
         if kernel.joined:
@@ -34,6 +37,6 @@ class PackWriter:
             ]
             names, shapes = [self.w.concatenate(flat, sizes, 0, dtype)], [tuple(kernel.sizes())]
         kinds = ", ".join(tensor(shape, dtype) for shape in shapes)
-        made = tensor((pack.buffer.length,), dtype)
+        made = tensor(flat_shape, dtype)
         run = f"@{kernel.symbol}::@{kernel.symbol}_run"
         return self.w.op(f"flow.dispatch {run}({', '.join(names)}) : ({kinds}) -> {made}")

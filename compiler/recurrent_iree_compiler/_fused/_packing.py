@@ -56,6 +56,16 @@ class Pack:
     source: Source = "const"
     parts: list[tuple[Segment, int]] = field(default_factory=list)
 
+    @property
+    def is_in_order(self) -> bool:
+        """Whether the weight itself already lies as the pack would."""
+        first, *more = self.gates
+        loops = [("loop", number) for number, _ in self.outer]
+        summed = [("contract", number) for number in range(len(self.contract))]
+        whole = len(self.parts) == 1 and self.parts[0][0].tiles == 1
+        same = list(first.axes) == [*loops, *summed, ("lane", 0)]
+        return not more and whole and same and first.value.size == self.buffer.length
+
     def reserve(self, segments: list[Segment]) -> None:
         """Lay out the blocks of all segments."""
         each = math.prod(size for _, size in self.outer) * math.prod(self.contract)

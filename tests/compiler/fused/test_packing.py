@@ -80,3 +80,8 @@ def test_weights_lie_where_a_step_reads_them():
     module = running.fused_only(pick, [w, eye[:1], eye[1:, None]])
     (made,) = running.compiled(module)(w, eye[:1], eye[1:, None])
     np.testing.assert_array_equal(made[:, 0], w[:-1])
+
+
+def test_what_lies_in_order_is_not_copied():
+    given = [*arguments(1, width=16)]
+    assert not PACKER.findall(check(run_all, given))
