@@ -26,6 +26,7 @@ from ._arg_reductions import hold_arg_reductions
 from ._decision import Decision as Decision, Form as Form
 from ._gathers import clamp_gathers
 from ._half_sums import widen_sums
+from ._long_sums import cut_long_sums
 from ._loops import (
     PLAIN_UP_TO,
     chunk_in_a_row,
@@ -137,13 +138,16 @@ def plan_tiling(
 ) -> Tiling | None:
     """Whether the products outside of the loops of a planned `module` are packed; see `Tiling`.
 
-    ``None`` where there is no choice: the tiles are those of x86-64 and AArch64.
+    Of those that are packed, long sums are cut, in place. ``None`` where there is no choice: the
+    tiles are those of x86-64 and AArch64.
     """
     if driver != "cpu" or target.startswith(_WITHOUT_TILES):
         return None
     forced = (options or PlanOptions()).data_tiling
-    tiling = choose_tiling(module, known_machine(target), decisions, forced)
-    return replace(tiling, kernels=count_products(module))
+    machine = known_machine(target)
+    tiling = choose_tiling(module, machine, decisions, forced)
+    cut = cut_long_sums(module, machine) if tiling.packed else 0
+    return replace(tiling, kernels=count_products(module), cut=cut)
 
 
 def plan_schedule(

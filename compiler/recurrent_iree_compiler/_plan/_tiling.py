@@ -27,11 +27,17 @@ _CALLS = {"func.call": "callee", "stablehlo.composite": "decomposition"}
 
 @dataclass(frozen=True)
 class Tiling:
-    """Whether products outside of the loops are packed, and why; how many others are `kernels`."""
+    """Whether products outside of the loops are packed, and why.
+
+    Attributes:
+        kernels: how many others are kernels.
+        cut: how many of them are long sums that are computed in parts.
+    """
 
     packed: bool
     reason: str
     kernels: int = 0
+    cut: int = 0
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -42,6 +48,7 @@ class Tiling:
     def text(self) -> str:
         """The choice as a line of the report."""
         others = f"; {self.kernels} with weights are kernels" if self.kernels else ""
+        others += f"; {self.cut} long sums in parts that fit a cache" if self.cut else ""
         return f"{'packed' if self.packed else 'not packed'}: {self.reason}{others}"
 
 
