@@ -1,6 +1,6 @@
 """The recorded gradients through `entry="gradients"`: compiled for the CPU, run by the runtime.
 
-Every sixth case is run; the others are marked slow.
+Every twelfth case is run; the others are marked slow.
 """
 
 import importlib
@@ -23,7 +23,7 @@ import recurrent_iree_runtime as rt
 def gradient_cases() -> list[Any]:
     paths = [p for p in find(DATA) if json.loads(p.read_text()).get("gradients")]
     return [
-        pytest.param(p, id=f"{p.parent.name}/{p.stem}", marks=[pytest.mark.slow] if i % 6 else [])
+        pytest.param(p, id=f"{p.parent.name}/{p.stem}", marks=[pytest.mark.slow] if i % 12 else [])
         for i, p in enumerate(paths)
     ]
 

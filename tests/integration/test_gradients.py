@@ -86,7 +86,12 @@ LAYERS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", LAYERS)
+OFTEN = ("LSTM", "GRU masked", "Bidirectional masked", "stack of cells", "Sequential")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in OFTEN else pytest.mark.slow) for n in LAYERS]
+)
 def test_layers(name: str) -> None:
     make, keywords = LAYERS[name]
     layer = make()

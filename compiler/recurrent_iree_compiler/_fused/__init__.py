@@ -20,7 +20,8 @@ kernel in the place of the composite. The way through this package:
                 by _evaluate (element-wise), _products and _reductions
     _team, _together, _cuts   workgroups that claim parts of a step
     _matrix     products outside of the loops, as kernels of one step
-    _executable, _wrapper, _lines, _packed, _fuse   its surroundings, and putting it into the module
+    _packed, _pack_kernel   the dispatches that pack weights
+    _executable, _wrapper, _lines, _fuse   its surroundings, and putting it into the module
 """
 
 from ._explain import KernelPlan as KernelPlan, StagePlan as StagePlan
