@@ -1,7 +1,7 @@
-"""Replays every recorded forward case through the artifact and the runtime: CPU, and Vulkan.
+"""Replays the recorded forward cases through the artifact and the runtime: CPU, and Vulkan.
 
-Every case runs on the CPU. On Vulkan, which compiles and runs slowly on a software driver, runs
-every third one (in the order of their names) of each API.
+Every third one of each API (in the order of their names) runs on both; all run on the CPU in the
+sweep.
 """
 
 import importlib
@@ -104,7 +104,13 @@ def by_precision(paths: list[Path]) -> list[list[Case]]:
     return [some for some in both if some]
 
 
-def test_compiled_for_cpu(case_group: list[Path]) -> None:
+def test_compiled_for_cpu(third_group: list[Path]) -> None:
+    for cases in by_precision(third_group):
+        run(cases, "cpu")
+
+
+@pytest.mark.slow
+def test_all_compiled_for_cpu(case_group: list[Path]) -> None:
     for cases in by_precision(case_group):
         run(cases, "cpu")
 

@@ -8,16 +8,21 @@ import pytest
 
 import recurrent_iree as ri
 
-VULKAN = tuple(t for t in programs.TARGETS if t.startswith("vulkan"))
-OTHERS = tuple(t for t in programs.TARGETS if t not in VULKAN)
+SELDOM = ("vmvx", "xla")  # slow to build: every third row, and all of them in the sweep
+OFTEN = {row.name for row in programs.ROWS[::3]}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        given = getattr(getattr(item, "callspec", None), "params", {})
+        if given.get("target") in SELDOM and given.get("row", "") not in OFTEN:
+            item.add_marker(pytest.mark.slow)
 
 
 def compiled(name: str, target: str) -> tuple[Any, Any]:
-    """The program of the row `name`, and an artifact of it for `target` and others.
-
-    Tests on Vulkan run apart from the others (`make test`), so they have an artifact of their own.
-    """
-    return _compiled(name, VULKAN if target in VULKAN else OTHERS)
+    """The program of the row `name`, and an artifact of it for `target`, maybe among others."""
+    return _compiled(name, SELDOM if target in SELDOM else (target,))
 
 
 @functools.cache

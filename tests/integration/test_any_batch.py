@@ -437,11 +437,15 @@ def test_cells_equal_xla_for_any_rows(cell: Any, units: int) -> None:
             running.assert_close(made, running.by_xla(function, whole(batch)), rtol=rtol, atol=atol)
 
 
+@functools.cache
+def _of_any_size() -> bytes:
+    layer = ri.layers.SimpleRNN(4, return_sequences=True)
+    return ri.compile(layer, ri.spec("batch=?", "time=?", 3), targets=["cpu"]).to_bytes()
+
+
 @pytest.mark.parametrize("size", ["3", 2.5, -1, True, [2]])
 def test_a_session_needs_a_number_of_rows(size: Any) -> None:
-    artifact = ri.compile(ri.layers.SimpleRNN(4, return_sequences=True),
-                          ri.spec("batch=?", "time=?", 3), targets=["cpu"])  # fmt: skip
-    with rt.load(artifact.to_bytes(), "cpu") as model:
+    with rt.load(_of_any_size(), "cpu") as model:
         with pytest.raises(rt.ArgumentError, match="batch=.*expected a number of rows, such as"):
             model.session(batch=size)
         two: Any = np.int64(2)
