@@ -366,3 +366,18 @@ def test_a_transposed_argmax_does_not_compile(tmp_path):
     """Decision: a barrier behind reductions that lose a result (_plan/_arg_reductions.py)."""
     answer = run(tmp_path, _ARGMAX, "print(1)")
     still("expected number of yield values" in str(answer), "_plan/_arg_reductions.py")
+
+
+_EMPTY = """
+func.func public @f(%x: tensor<2x0xf32>, %w: tensor<0x5xf32>) -> tensor<2x5xf32> {
+  %y = stablehlo.dot_general %x, %w, contracting_dims = [1] x [0]
+    : (tensor<2x0xf32>, tensor<0x5xf32>) -> tensor<2x5xf32>
+  return %y : tensor<2x5xf32>
+}
+"""
+
+
+def test_a_product_over_no_elements_crashes(tmp_path):
+    """Decision: zeros in its place (_plan/_empty_products.py)."""
+    answer = run(tmp_path, _EMPTY, "print(1)")
+    still(answer != 1, "_plan/_empty_products.py")

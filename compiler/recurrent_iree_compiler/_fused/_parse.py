@@ -147,6 +147,8 @@ class _Reader:
         regions = list(op.regions)
         if regions and kind != "reduce":
             raise Refused(op.name, "control flow or a region inside the cell")
+        if kind == "reduce" and any(0 in v.shape for v in operands):
+            raise Refused(op.name, "it sums over no elements")
         attrs = read_attributes(op, kind)
         types = tuple(str(r.type) for r in op.results)
         region_text = "".join(str(b) for r in regions for b in r.blocks)

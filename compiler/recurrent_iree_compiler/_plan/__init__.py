@@ -24,6 +24,7 @@ from ._any_length import (
 from ._any_rows import check_any_rows, steps_in_a_row
 from ._arg_reductions import hold_arg_reductions
 from ._decision import Decision as Decision, Form as Form
+from ._empty_products import fill_empty_products
 from ._gathers import clamp_gathers
 from ._half_sums import widen_sums
 from ._long_sums import cut_long_sums
@@ -79,6 +80,7 @@ def plan_module(
     """
     bodies = bodies_of_any_length(module)
     check_loops(module, bodies)
+    fill_empty_products(module)
     clamp_gathers(module)
     hold_scatters(module, bodies)
     if driver in _FUSING_DRIVERS:

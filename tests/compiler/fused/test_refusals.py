@@ -28,6 +28,7 @@ CASES = {
     "sort": (lambda h: jnp.sort(h, -1), "region"),
     "scatter": (lambda h: h.at[:, jnp.int32(h[0, 0])].set(0.0), "region"),
     "complex": (lambda h: jnp.abs(lax.complex(h, h)), "complex"),
+    "empty sum": (lambda h: jnp.tanh(h + h[:, :0].sum(1, keepdims=True)), "no elements"),
     "convolution": (
         lambda h: lax.conv_general_dilated(h[:, None], jnp.ones((1, 1, 3)), (1,), "SAME")[:, 0],
         "no rule",
