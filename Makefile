@@ -33,8 +33,8 @@ demo: $(VENV)/.demo ## train, compile and run the digits classifier on every dev
 test: $(VENV)/.test ## run the tests (minutes)
 	$(call say,pytest -m "not slow and not faults and not vulkan" on $(WORKERS) processors)
 	@$(PYTEST) -m "not slow and not faults and not vulkan" $(PYTEST_ARGS) $(OR_NONE)
-	$(call say,pytest -m vulkan: apart because a software driver keeps all processors busy)
-	@$(PYTEST) -m "not slow and not faults and vulkan" $(PYTEST_ARGS) $(OR_NONE)
+	$(call say,pytest -m vulkan: apart and in one process because a software driver keeps all processors busy)
+	@$(PYTEST) -n 1 -m "not slow and not faults and vulkan" $(PYTEST_ARGS) $(OR_NONE)
 
 sweep: $(VENV)/.test ## run the long sweeps, too
 	$(call say,pytest -m slow)
