@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from compiler.fused import running
 from conformance.cases import Case, load
 from conformance.test_conformance import REPLAYS
 
@@ -31,7 +32,7 @@ def run(cases: list[Case], target: str) -> None:
         programs = [(case, *program) for case, program in made if program is not None]
         if not programs:
             return
-        function, arrays = _together([(program, given) for _, program, given in programs])
+        function, arrays = running.together([(p, given) for _, p, given in programs])
         specs = [ri.spec(*a.shape, dtype=a.dtype) for a in arrays]
         options = ri.BuildOptions(verify=False)
         try:
@@ -62,19 +63,6 @@ def _program(case: Case) -> tuple[Any, list[np.ndarray]] | None:
         assert case.raises or case.api == "layers_RNN"
         return None
     return made[0], [np.asarray(a) for a in made[1]]
-
-
-def _together(programs: list[tuple[Any, list[np.ndarray]]]) -> tuple[Any, list[np.ndarray]]:
-    """One function that gives the results of all `programs`, and its arguments."""
-
-    def function(*arrays: Any) -> list[Any]:
-        results = []
-        for program, given in programs:
-            results.append(program(*arrays[: len(given)]))
-            arrays = arrays[len(given) :]
-        return results
-
-    return function, [array for _, given in programs for array in given]
 
 
 def assert_fused(artifact: Any) -> None:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 from ._carried import Segment
-from ._index import Affine, variable
+from ._index import Affine
 from ._ir import Value, row_major
 from ._packing import Gate, Pack
 from ._writer import Writer, vector
@@ -59,7 +58,8 @@ class PackKernel:
         block = math.prod(pack.contract) * width
         span = segment.tiles * block
         with ExitStack() as nest:
-            tile = nest.enter_context(self._tiles(segment.tiles))
+            first = "%group" if self.groups > 1 else ""  # each workgroup has tiles of its own
+            tile = nest.enter_context(w.loop(segment.tiles, first, self.groups))
             to = Affine(start) + tile * block
             at: dict[tuple[str, int], Affine] = {("fixed", 0): Affine()}
             at["lane", 0] = Affine(segment.start) + tile * segment.lanes
@@ -101,20 +101,6 @@ class PackKernel:
         """Where `value` begins in its operand."""
         before = self.values[: self.values.index(value)]
         return sum(v.size for v in before) if self.joined else 0
-
-    @contextmanager
-    def _tiles(self, count: int) -> Iterator[Affine]:
-        """A loop over the tiles of this workgroup."""
-        w = self.w
-        if self.groups == 1:
-            with w.loop(count) as tile:
-                yield tile
-            return
-        name = w.fresh()
-        w.line(f"scf.for {name} = %group to {w.index(count)} step {w.index(self.groups)} {{")
-        with w.scope():
-            yield variable(name)
-        w.line("}")
 
     def _memory(self, size: int) -> str:
         return f"memref<{size}x{self.pack.buffer.storage}>"

@@ -127,14 +127,15 @@ class Writer:
             del self.lines[lines:], self.constants[constants:]
 
     @contextmanager
-    def loop(self, stop: int) -> Iterator[Affine]:
-        """A loop from 0 to `stop` without results; no loop at all for a single trip."""
-        if stop == 1:
+    def loop(self, stop: int, first: str = "", step: int = 1) -> Iterator[Affine]:
+        """A loop from 0 or `first` to `stop` without results; none at all for a single trip."""
+        if stop == 1 and not first:
             with self.scope():
                 yield Affine()
             return
         name = self.fresh()
-        self.line(f"scf.for {name} = {self.index(0)} to {self.index(stop)} step {self.index(1)} {{")
+        start = first or self.index(0)
+        self.line(f"scf.for {name} = {start} to {self.index(stop)} step {self.index(step)} {{")
         with self.scope():
             yield variable(name)
         self.line("}")
