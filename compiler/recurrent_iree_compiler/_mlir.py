@@ -3,6 +3,9 @@
 from typing import Any, TypeAlias
 
 from iree.compiler import ir as _ir
+from iree.compiler._mlir_libs import _mlir  # pyright: ignore[reportAttributeAccessIssue]
+
+_mlir.globals.append_dialect_search_prefix(f"{__package__}._dialects")
 
 ir: Any = _ir
 

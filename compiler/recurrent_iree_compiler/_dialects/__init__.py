@@ -1,0 +1,5 @@
+"""Dialects that IREE parses but has no Python classes for: empty modules of their names.
+
+Without one, MLIR searches the disk for the classes each time an operation is looked at, thousands
+of times for one program.
+"""

@@ -1,0 +1,1 @@
+"""No classes of its own: its operations are `ir.OpView`."""
