@@ -1,6 +1,8 @@
-"""Steps for asyncio: done on a thread, one at a time for each stream, safe to cancel."""
+"""Steps for asyncio: done on a thread, one at a time for each stream, safe to cancel.
 
-import asyncio
+Who awaits has imported asyncio; for all others it would be a tenth of the import of the runtime.
+"""
+
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
@@ -38,6 +40,8 @@ class Turns:
         kwargs: Mapping[str, Any],
     ) -> Any:
         """Call a function on a thread, once a step that a cancelled task left behind has ended."""
+        import asyncio
+
         self.take()
         try:
             while self._left is not None and not self._left.done():
@@ -54,8 +58,10 @@ class Turns:
             self.give_back()
 
 
-async def _ended(future: "Future[Any]") -> None:
+async def _ended(future: Future[Any]) -> None:
     """Wait for the end of a step whose result nobody wants."""
+    import asyncio
+
     wrapped = asyncio.wrap_future(future)
     wrapped.add_done_callback(lambda done: done.cancelled() or done.exception())
     await asyncio.wait([wrapped])

@@ -1,13 +1,16 @@
 """A step of a stream while it waits for a call: who waits for it, and how they hear of its end."""
 
+from __future__ import annotations
+
 import threading
-from asyncio import AbstractEventLoop
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from ._stream import Stream
 
 
@@ -18,7 +21,7 @@ class Request:
 
     loop: AbstractEventLoop | None = None
 
-    def __init__(self, stream: "Stream", arrays: Sequence[np.ndarray]) -> None:
+    def __init__(self, stream: Stream, arrays: Sequence[np.ndarray]) -> None:
         self._stream, self.row, self.arrays = stream, stream.row, arrays
         self.done = False
         self.outputs: list[np.ndarray] = []
@@ -56,7 +59,7 @@ class TaskRequest(Request):
     __slots__ = ("loop", "waiter")
 
     def __init__(
-        self, stream: "Stream", arrays: Sequence[np.ndarray], loop: AbstractEventLoop
+        self, stream: Stream, arrays: Sequence[np.ndarray], loop: AbstractEventLoop
     ) -> None:
         super().__init__(stream, arrays)
         self.loop = loop

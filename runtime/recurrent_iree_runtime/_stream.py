@@ -1,6 +1,5 @@
 """One stream of a batcher."""
 
-import asyncio
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -53,6 +52,8 @@ class Stream:
 
     async def astep(self, *args: Any, **kwargs: Any) -> Any:
         """`step` for asyncio: other tasks go on meanwhile; see `Session.astep`."""
+        import asyncio
+
         arrays = self._arrays(args, kwargs)
         self._turns.take()
         try:

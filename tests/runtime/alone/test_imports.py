@@ -27,6 +27,11 @@ def test_importing_needs_neither_jax_nor_the_compiler():
     assert outside <= {"numpy", "iree", "ml_dtypes", "recurrent_iree_runtime"}
 
 
+def test_asyncio_is_left_to_those_who_await():
+    after, _ = loaded("import recurrent_iree_runtime as rt; rt.devices()")
+    assert "asyncio" not in after
+
+
 def test_the_command_line_neither():
     after, compiler = loaded("import recurrent_iree_runtime._cli as c; c.main(['devices'])")
     assert not compiler and not after & FORBIDDEN
