@@ -16,6 +16,7 @@ from recurrent_iree_compiler._fused import (
     splice,
     try_fuse,
 )
+from recurrent_iree_compiler._iree_compile import COMMON_FLAGS
 from recurrent_iree_compiler._plan._arg_reductions import hold_arg_reductions
 
 AVX2 = Machine(vector_bits=256, registers=16, l1=32 << 10, l2=256 << 10, cores=3)
@@ -101,11 +102,12 @@ def vmfb(module, target=("--iree-llvmcpu-target-cpu=host",)):
     module = ir.Module.parse(module, ir.Context()) if isinstance(module, str) else module
     hold_arg_reductions(module)
     text = module.operation.get_asm(enable_debug_info=False)
+    # Parsing has checked it; checks after each pass are a fifth of the time.
     return tools.compile_str(
         text,
         target_backends=["llvm-cpu"],
         input_type="stablehlo",
-        extra_args=[*target, "--iree-input-demote-f64-to-f32=false"],
+        extra_args=[*target, *COMMON_FLAGS[1:], "--verify=false"],
     )
 
 
