@@ -24,9 +24,9 @@ from recurrent_iree_runtime import (
 SEARCH = os.pathsep.join(p for p in sys.path if p)
 
 
-def run(compiler, tmp_path, **options):
+def run(compiler, tmp_path, target="vmvx", **options):
     chosen = BuildOptions(cache_dir=tmp_path / "cache", compiler=compiler, **options)
-    return compile_module("module {}", parse_target("vmvx"), chosen)
+    return compile_module("module {}", parse_target(target), chosen)
 
 
 def alive(pid):
@@ -96,6 +96,24 @@ def test_an_interrupt_stops_the_compiler(fake_compiler, tmp_path):
 def test_a_compiler_that_dies(fake_compiler, tmp_path, body, message):
     with pytest.raises(CompilerCrashError, match=f"{message}(.|\n)*reproducer: "):
         run(fake_compiler(body), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "runs"),
+    [("cpu", {}, "quick full"), ("cpu", {"verify": False}, "full"), ("cpu:x86-64-v2", {}, "full")],
+)
+def test_only_what_is_compared_here_is_compiled_without_checks(
+    fake_compiler, tmp_path, target, options, runs
+):
+    """And where that fails, with them, because they may say why."""
+    log = tmp_path / "log"
+    body = (
+        f'case "$*" in *--verify=false*) echo quick >> {log}; kill -SEGV $$;; esac\n'
+        f"echo full >> {log}; echo 'a.mlir:1:2: error: too few values' >&2; exit 3"
+    )
+    with pytest.raises(CompileError, match="exit status 3.*\n.*too few values"):
+        run(fake_compiler(body), tmp_path, target, **options)
+    assert log.read_text().split() == runs.split()
 
 
 def test_the_reproducer_is_kept_on_failure_only(fake_compiler, tmp_path):
