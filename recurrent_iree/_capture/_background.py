@@ -10,10 +10,13 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
+from ._cost import estimate
 from ._program import Program
 from ._streaming import quick_jit
 
 T = TypeVar("T")
+_MANY_FLOPS = 2e9  # of one call: what XLA needs to make a few such calls quicker is soon regained
+_MORE_EFFORT = {"xla_backend_optimization_level": 1}
 
 
 class Call:
@@ -24,10 +27,10 @@ class Call:
         shapes: the shapes of the outputs.
     """
 
-    def __init__(self, lowered: Any, weights: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, lowered: Any, weights: Mapping[str, np.ndarray], flops: float) -> None:
         self.weights = weights
         self.shapes = [tuple(value.shape) for value in jax.tree.leaves(lowered.out_info)]
-        self._run = lowered.compile()
+        self._run = lowered.compile(_MORE_EFFORT if flops > _MANY_FLOPS else None)
 
     def __call__(self, weights: Mapping[str, Any], inputs: Sequence[Any]) -> list[np.ndarray]:
         """The outputs; weights are converted to the dtypes of those of the program."""
@@ -57,8 +60,9 @@ class InBackground:
                 return step()
 
         if key not in self._compiled:
-            lowered = self._call.lower(self._weights, self._program.input_avals(sizes))
-            compiling = partial(Call, lowered, self._weights)
+            traced = self._call.trace(self._weights, self._program.input_avals(sizes))
+            flops = estimate(traced.jaxpr)["flops"]
+            compiling = partial(Call, traced.lower(), self._weights, flops)
             self._compiled[key] = self._pool.submit(run, compiling)
         compiled = self._compiled[key]  # it has begun before what waits for it
         return self._pool.submit(run, lambda: work(compiled.result()))
