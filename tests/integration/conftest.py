@@ -8,21 +8,23 @@ import pytest
 
 import recurrent_iree as ri
 
-SELDOM = ("vmvx", "xla")  # slow to build: every third row, and all of them in the sweep
+TOGETHER = ("vmvx", "xla")
 OFTEN = {row.name for row in programs.ROWS[::3]}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All targets but the CPU are slow to build: every third row, and all of them in the sweep."""
     for item in items:
         given = getattr(getattr(item, "callspec", None), "params", {})
-        if given.get("target") in SELDOM and given.get("row", "") not in OFTEN:
+        target, row = given.get("target", "cpu"), given.get("row")
+        if target in TOGETHER if row is None else target != "cpu" and row not in OFTEN:
             item.add_marker(pytest.mark.slow)
 
 
 def compiled(name: str, target: str) -> tuple[Any, Any]:
     """The program of the row `name`, and an artifact of it for `target`, maybe among others."""
-    return _compiled(name, SELDOM if target in SELDOM else (target,))
+    return _compiled(name, TOGETHER if target in TOGETHER else (target,))
 
 
 @functools.cache

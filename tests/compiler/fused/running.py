@@ -20,6 +20,7 @@ from recurrent_iree_compiler._iree_compile import COMMON_FLAGS
 from recurrent_iree_compiler._plan._arg_reductions import hold_arg_reductions
 
 AVX2 = Machine(vector_bits=256, registers=16, l1=32 << 10, l2=256 << 10, cores=3)
+TOGETHER = 5  # programs in one module
 SSE = Machine(vector_bits=128, registers=16, l1=32 << 10, l2=256 << 10, cores=1)
 
 
@@ -43,6 +44,46 @@ def together(cells):
         return results
 
     return run, [a for _, arguments in cells for a in arguments]
+
+
+def side_by_side(cells):
+    """Of each cell, what its kernels give and what XLA gives; and what became of the recurrences.
+
+    All are one module: a compiler that is started for each takes much longer.
+    """
+    function, arguments = together(cells)
+    module, found = fuse(function, arguments)
+    made, expected = compiled(module)(*arguments), by_xla(function, arguments)
+    assert len(made) == len(expected)
+    pairs = []
+    for function, inputs in cells:
+        count = len(jax.tree.leaves(jax.eval_shape(function, *inputs)))
+        pairs.append((made[:count], expected[:count]))
+        made, expected = made[count:], expected[count:]
+    return pairs, found
+
+
+class SideBySide:
+    """Programs by name, some of which are one module when the first of them is asked for.
+
+    Args:
+        make: from a name to a function and its arguments.
+        names: all names, in the order in which tests ask for them.
+    """
+
+    def __init__(self, make, names):
+        self._make, self._names, self._pairs = make, list(names), {}
+
+    def __getitem__(self, name):
+        """What the kernels give and what XLA gives; fails if a recurrence has no kernel."""
+        if name not in self._pairs:
+            start = self._names.index(name) // TOGETHER * TOGETHER
+            some = self._names[start : start + TOGETHER]
+            pairs, found = side_by_side([self._make(n) for n in some])
+            refused = [str(f) for f in found if isinstance(f, Refusal)]
+            assert not refused, f"among {some}: {refused}"
+            self._pairs.update(zip(some, pairs, strict=True))
+        return self._pairs[name]
 
 
 def composites(module):

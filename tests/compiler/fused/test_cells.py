@@ -6,13 +6,12 @@ import pytest
 from compiler.fused import cells, running
 
 SIZES = [(3, 16), (1, 7), (8, 5)]
+RESULTS = running.SideBySide(lambda cell: cells.several_sizes(cell, SIZES), cells.ALL)
 
 
 @pytest.mark.parametrize("cell", cells.ALL, ids=lambda cell: cell.__name__)
 def test_it_equals_xla(cell):
-    function, arguments = cells.several_sizes(cell, SIZES)
-    run = running.compiled(running.fused_only(function, arguments))
-    running.assert_close(run(*arguments), running.by_xla(function, arguments), atol=1e-5)
+    running.assert_close(*RESULTS[cell], atol=1e-5)
 
 
 @pytest.mark.parametrize("machine", [running.AVX2, running.SSE], ids=["avx2", "sse"])

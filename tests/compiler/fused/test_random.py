@@ -22,24 +22,13 @@ import recurrent_iree_runtime as rt
 from recurrent_iree_compiler._fused import Refusal
 
 NUMBERS = st.lists(st.integers(0, 65535), min_size=24, max_size=90)
-TOGETHER = 5  # cells in one module
 RELAXED = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 
 
 def check(cells):
-    """Which cells were refused; fails if one gives wrong numbers.
-
-    Together they are one module: a compiler that is started for each takes much longer.
-    """
-    function, arguments = running.together(cells)
-    module, found = running.fuse(function, arguments)
-    made = running.compiled(module)(*arguments)
-    expected = running.by_xla(function, arguments)
-    assert len(made) == len(expected)
-    for function, inputs in cells:
-        count = len(jax.tree.leaves(jax.eval_shape(function, *inputs)))
-        ours, made = made[:count], made[count:]
-        theirs, expected = expected[:count], expected[count:]
+    """Which recurrences were refused; fails if a cell gives wrong numbers."""
+    pairs, found = running.side_by_side(cells)
+    for (function, inputs), (ours, theirs) in zip(cells, pairs, strict=True):
         try:
             running.assert_close(ours, theirs, rtol=1e-4, atol=2e-5)
         except AssertionError:
@@ -104,8 +93,8 @@ def test_random_cells_equal_xla(numbers):
 
 def sweep(seeds):
     """Refusals of all cells; a message names the cells among which something went wrong."""
-    refused = []
-    for some in (seeds[n : n + TOGETHER] for n in range(0, len(seeds), TOGETHER)):
+    refused, step = [], running.TOGETHER
+    for some in (seeds[n : n + step] for n in range(0, len(seeds), step)):
         try:
             refused += check([random_cell(_numbers(seed)) for seed in some])
         except Exception as error:
