@@ -6,7 +6,7 @@ import numpy as np
 
 import recurrent_iree as ri
 import recurrent_iree_runtime as rt
-from recurrent_iree._capture import _golden
+from recurrent_iree._capture import _background, _golden
 from recurrent_iree._capture._golden import ENOUGH
 from recurrent_iree._capture._sensitivity import fair_atol, forgets_rounding
 
@@ -75,6 +75,30 @@ def test_large_calls_are_made_once(tmp_path):
     artifact.save(tmp_path / "large.riree")
     with rt.load(tmp_path / "large.riree", device="cpu") as model:
         assert len(model.manifest.goldens) == 1
+
+
+def test_the_effort_of_xla_follows_the_operations_of_a_call(monkeypatch):
+    """Of all steps of a loop; and it changes nothing but the last bits."""
+    efforts = []
+    compiled = jax.stages.Lowered.compile
+
+    def compile(self, options=None):
+        efforts.append(options)
+        return compiled(self, options)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", compile)
+    weights = jnp.full((5, 5), 0.1)
+
+    def outputs(limit):
+        monkeypatch.setattr(_background, "_MANY_FLOPS", limit)
+        loop = ri.lower(lambda x: _loop(lambda h, v: h @ weights + v, x[0], x), ri.spec(30, 2, 5))
+        return [case.outputs[0] for case in loop.goldens]
+
+    products = 30 * 2 * 2 * 5 * 5  # in a cell that is called twice in each step
+    some, more = outputs(100 * products), outputs(products)
+    assert efforts == [None, {"xla_backend_optimization_level": 1}]
+    for one, other in zip(some, more, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
 def _forgets(program, weights, inputs, steps, axes=(0,)):
