@@ -1,1 +1,0 @@
-"""No classes of its own: its operations are `ir.OpView`."""
