@@ -40,6 +40,16 @@ def test_a_hit_needs_no_compiler(tmp_path, fake_compiler):
     assert len(hits) == 2
 
 
+def test_what_was_compiled_without_checks_is_not_found_by_who_does_not_compare(
+    tmp_path, fake_compiler
+):
+    compiler, log = counting(tmp_path, fake_compiler)
+    for verify in (True, True, False, False):
+        options = BuildOptions(cache_dir=tmp_path / "cache", compiler=compiler, verify=verify)
+        assert compile_module("module {}", parse_target("cpu"), options) == b"compiled"
+    assert log.read_text().count("run") == 2
+
+
 def test_builds_tell_about_hits(options):
     stages = []
     for _ in range(2):
