@@ -1,11 +1,13 @@
 """Which models keep the memory of their calls unless the caller says."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from runtime.tiny import entries, manifest
 
 import recurrent_iree_runtime as rt
+from recurrent_iree_runtime import _load
 from recurrent_iree_runtime._kept import LARGE, keeps_memory
 
 HALF = LARGE // 8  # numbers of four bytes
@@ -39,3 +41,21 @@ def test_large_calls_of_known_sizes_and_gradients_keep_it(
 
 def test_the_limit_is_that_of_the_documentation() -> None:
     assert f"{LARGE >> 20} MiB" in (rt.load.__doc__ or "")
+
+
+@pytest.mark.parametrize(("said", "kept"), [(None, False), (False, False), (True, True)])
+def test_what_the_caller_says_is_done(
+    said: bool | None, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    make = _load.make_driver
+
+    def noted(info: rt.DeviceInfo, uri: str | None, keep_memory: bool) -> rt.Driver:
+        asked.append(keep_memory)
+        return make(info, uri, keep_memory)
+
+    monkeypatch.setattr(_load, "make_driver", noted)
+    file = Path(__file__).parents[1] / "data" / "tiny.riree"
+    with rt.load(file, device="cpu:local-sync", keep_memory=said) as model:
+        model.verify().raise_if_failed()
+    assert asked and set(asked) == {kept}
