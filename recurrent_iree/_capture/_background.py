@@ -15,7 +15,7 @@ from ._program import Program
 from ._streaming import quick_jit
 
 T = TypeVar("T")
-_MANY_FLOPS = 2e9  # of one call: what XLA needs to make a few such calls quicker is soon regained
+_WORTH_EFFORT = 2e9  # of one call: what XLA needs to make a few such calls quicker is soon regained
 _MORE_EFFORT = {"xla_backend_optimization_level": 1}
 
 
@@ -30,7 +30,7 @@ class Call:
     def __init__(self, lowered: Any, weights: Mapping[str, np.ndarray], flops: float) -> None:
         self.weights = weights
         self.shapes = [tuple(value.shape) for value in jax.tree.leaves(lowered.out_info)]
-        self._run = lowered.compile(_MORE_EFFORT if flops > _MANY_FLOPS else None)
+        self._run = lowered.compile(_MORE_EFFORT if flops > _WORTH_EFFORT else None)
 
     def __call__(self, weights: Mapping[str, Any], inputs: Sequence[Any]) -> list[np.ndarray]:
         """The outputs; weights are converted to the dtypes of those of the program."""

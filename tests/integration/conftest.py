@@ -14,12 +14,17 @@ OFTEN = {row.name for row in programs.ROWS[::3]}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All targets but the CPU are slow to build: every third row, and all of them in the sweep."""
     for item in items:
         given = getattr(getattr(item, "callspec", None), "params", {})
-        target, row = given.get("target", "cpu"), given.get("row")
-        if target in TOGETHER if row is None else target != "cpu" and row not in OFTEN:
+        if _is_seldom(given.get("target", "cpu"), given.get("row")):
             item.add_marker(pytest.mark.slow)
+
+
+def _is_seldom(target: str, row: str | None) -> bool:
+    """All targets but the CPU are slow to build: every third row, and all of them in the sweep."""
+    if row is None:
+        return target in TOGETHER
+    return target != "cpu" and row not in OFTEN
 
 
 def compiled(name: str, target: str) -> tuple[Any, Any]:

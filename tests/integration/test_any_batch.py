@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiler.fused import any_rows, cells, running
+from compiler.fused.running import assert_trees_close
 from hypothesis import given, settings, strategies as st
 from jax import lax
 
@@ -57,12 +58,6 @@ def _made(name: str) -> Any:
     return artifact, rt.load(artifact.to_bytes(), device="cpu"), x, whole
 
 
-def _close(made: Any, expected: list[np.ndarray]) -> None:
-    for a, b in zip(jax.tree.leaves(made), expected, strict=True):
-        assert a.shape == b.shape and a.dtype == b.dtype
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("name", PROGRAMS)
 @settings(max_examples=10, deadline=None)
 @given(data=st.data(), batch=st.sampled_from(ROWS) | st.integers(0, MOST))
@@ -71,7 +66,7 @@ def test_any_rows_and_steps_are_those_of_the_largest(name: str, data: Any, batch
     length = x.shape[1]
     if "?" in PROGRAMS[name][0]:
         length = data.draw(st.integers(0, LONGEST))
-    _close(model(x[:batch, :length]), [y[:batch, :length] for y in whole])
+    assert_trees_close(model(x[:batch, :length]), [y[:batch, :length] for y in whole])
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -79,7 +74,7 @@ def test_rows_one_by_one_give_the_same(name: str) -> None:
     _, model, x, _ = _made(name)
     alone = [jax.tree.leaves(model(x[n : n + 1])) for n in range(7)]
     joined = [np.concatenate(parts) for parts in zip(*alone, strict=True)]
-    _close(model(x[:7]), joined)
+    assert_trees_close(model(x[:7]), joined)
 
 
 def test_the_report_says_how_many_rows_share_a_workgroup() -> None:
@@ -114,7 +109,7 @@ def test_a_session_has_any_number_of_rows(name: str, batch: int, cut: int) -> No
             steps = [other.step(x[:batch, t]) for t in range(cut, x.shape[1])]
     later = jax.tree.map(lambda *s: np.stack(s, axis=1), *steps)
     joined = jax.tree.map(lambda *p: np.concatenate(p, axis=1), *parts, later)
-    _close(joined, [y[:batch] for y in whole])
+    assert_trees_close(joined, [y[:batch] for y in whole])
 
 
 def test_a_session_without_its_rows_is_refused() -> None:
@@ -134,13 +129,13 @@ def test_a_batcher_stacks_any_number_of_streams() -> None:
             for stream in streams:
                 stream.reset()
             made = [batcher.step(streams[:count], x[:count, t]) for t in range(4)]
-            _close(np.stack(made, axis=1), [whole[0][:count, :4]])
+            assert_trees_close(np.stack(made, axis=1), [whole[0][:count, :4]])
 
 
 def test_the_layer_of_the_file_takes_any_number_of_rows() -> None:
     _, model, x, whole = _made("lstm")
     for batch in (1, 6):
-        _close(model.layer(x[:batch]), [whole[0][:batch]])
+        assert_trees_close(model.layer(x[:batch]), [whole[0][:batch]])
 
 
 def test_rows_that_start_with_values_of_their_own_do_not_stream() -> None:
@@ -184,7 +179,7 @@ def test_lengths_of_any_number_of_rows_and_steps() -> None:
             x = rng.standard_normal((batch, time, FEATURES)).astype(np.float32)
             lengths = rng.integers(0, time + 1, size=(batch,), dtype=np.int32)
             want = [np.asarray(y) for y in jax.tree.leaves(program(x, jnp.asarray(lengths)))]
-            _close(model(x, lengths), want)
+            assert_trees_close(model(x, lengths), want)
 
 
 @pytest.mark.slow
@@ -204,7 +199,7 @@ def test_two_directions_of_any_number_of_rows() -> None:
     with rt.load(artifact.to_bytes(), device="cpu") as model:
         for batch in ROWS:
             x = rng.standard_normal((batch, 4, FEATURES)).astype(np.float32)
-            _close(model(x), [np.asarray(layer(jnp.asarray(x)))])
+            assert_trees_close(model(x), [np.asarray(layer(jnp.asarray(x)))])
 
 
 @pytest.mark.slow
@@ -213,7 +208,7 @@ def test_the_last_of_no_steps_is_refused() -> None:
     artifact = ri.compile(layer, ri.spec("batch=?", "time=?", FEATURES), targets=["cpu"])
     with rt.load(artifact.to_bytes(), device="cpu") as model:
         x = rng.standard_normal((6, 4, FEATURES)).astype(np.float32)
-        _close(model(x), [np.asarray(layer(jnp.asarray(x)))])
+        assert_trees_close(model(x), [np.asarray(layer(jnp.asarray(x)))])
         with pytest.raises(rt.SignatureError, match="expected at least 1 step"):
             model(x[:, :0])
 
@@ -230,9 +225,9 @@ def test_a_target_without_kernels_is_refused() -> None:
 def test_xla_takes_any_number_of_rows() -> None:
     artifact, _, x, whole = _made("decaying")
     with rt.load(artifact.to_bytes(), device="xla") as model:
-        _close(model(x[:7]), [y[:7] for y in whole])
+        assert_trees_close(model(x[:7]), [y[:7] for y in whole])
         with model.session(batch=3) as stream:
-            _close(stream.step(x[:3, 0]), [y[:3, 0] for y in whole])
+            assert_trees_close(stream.step(x[:3, 0]), [y[:3, 0] for y in whole])
 
 
 @pytest.mark.slow

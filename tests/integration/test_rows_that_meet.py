@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compiler.fused import running
+from compiler.fused.running import assert_trees_close
 from jax import lax
 
 import recurrent_iree as ri
@@ -15,12 +14,6 @@ from recurrent_iree_compiler import _build
 
 FEATURES = 3
 rng = np.random.default_rng(5)
-
-
-def _close(made: Any, expected: Any) -> None:
-    ours, theirs = ([np.asarray(y) for y in jax.tree.leaves(tree)] for tree in (made, expected))
-    assert [y.dtype for y in ours] == [y.dtype for y in theirs]
-    running.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def _most_of_rows(x: Any) -> Any:
@@ -107,7 +100,7 @@ def test_steps_whose_rows_need_each_other_are_written_out(program: Any) -> None:
     with rt.load(artifact.to_bytes(), device="cpu") as model:
         for batch in (1, 2, 7, 40):
             x = rng.standard_normal((5, batch, FEATURES)).astype(np.float32)
-            _close(model(x), program(jnp.asarray(x)))
+            assert_trees_close(model(x), program(jnp.asarray(x)))
 
 
 def _sorted(x: Any) -> Any:
@@ -135,7 +128,7 @@ def test_parts_of_a_step_that_never_meet() -> None:
         for batch in (1, 4, 7):
             x = rng.standard_normal((5, batch, FEATURES)).astype(np.float32)
             start = rng.standard_normal((batch, 2)).astype(np.float32)
-            _close(model(x, start), counted(x, start))
+            assert_trees_close(model(x, start), counted(x, start))
 
 
 def test_a_step_may_compute_with_the_number_of_rows() -> None:
@@ -150,7 +143,7 @@ def test_a_step_may_compute_with_the_number_of_rows() -> None:
     with rt.load(artifact.to_bytes(), device="cpu") as model:
         for batch in (1, 4, 7):
             x = rng.standard_normal((5, batch, FEATURES)).astype(np.float32)
-            _close(model(x), program(jnp.asarray(x)))
+            assert_trees_close(model(x), program(jnp.asarray(x)))
 
 
 def test_steps_that_iree_does_not_compile_are_refused() -> None:
@@ -172,7 +165,7 @@ def test_a_stream_of_rows_that_need_each_other() -> None:
     x = rng.standard_normal((6, 4, FEATURES)).astype(np.float32)
     with rt.load(artifact.to_bytes(), device="cpu") as model, model.session(batch=6) as stream:
         made = np.stack([stream.step(x[:, t]) for t in range(4)], axis=1)
-        _close([made, model(x)], [program(jnp.asarray(x))] * 2)
+        assert_trees_close([made, model(x)], [program(jnp.asarray(x))] * 2)
 
 
 @pytest.mark.parametrize(("time", "has"), [(33, "it has 33"), ("time=?", "it has any number of")])

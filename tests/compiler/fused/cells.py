@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from compiler.fused.running import normals
+from compiler.fused.running import normals, together
 from jax import lax
 from jax.nn import sigmoid
 
@@ -413,14 +413,4 @@ ALL = [
 
 def several_sizes(cell, sizes, seed=0):
     """One function of all arguments that runs `cell` at each ``(batch, units)``."""
-    made = [cell(normals(seed), batch, units) for batch, units in sizes]
-    arguments = [a for _, arguments in made for a in arguments]
-
-    def run(*given):
-        results, start = [], 0
-        for function, own in made:
-            results.append(function(*given[start : start + len(own)]))
-            start += len(own)
-        return results
-
-    return run, arguments
+    return together([cell(normals(seed), batch, units) for batch, units in sizes])

@@ -189,6 +189,13 @@ def assert_close(made, expected, *, rtol=2e-5, atol=2e-6):
             np.testing.assert_allclose(a, b, rtol=rtol, atol=atol, err_msg=f"result {number}")
 
 
+def assert_trees_close(made, expected):
+    """The same for trees of arrays, whose dtypes must be equal, too."""
+    ours, theirs = ([np.asarray(y) for y in jax.tree.leaves(tree)] for tree in (made, expected))
+    assert [y.dtype for y in ours] == [y.dtype for y in theirs]
+    assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
 def normals(seed):
     """A function of a shape that gives small random float32 arrays, the same for each `seed`."""
     random = np.random.default_rng(seed)

@@ -90,7 +90,7 @@ def test_the_effort_of_xla_follows_the_operations_of_a_call(monkeypatch):
     weights = jnp.full((5, 5), 0.1)
 
     def outputs(limit):
-        monkeypatch.setattr(_background, "_MANY_FLOPS", limit)
+        monkeypatch.setattr(_background, "_WORTH_EFFORT", limit)
         loop = ri.lower(lambda x: _loop(lambda h, v: h @ weights + v, x[0], x), ri.spec(30, 2, 5))
         return [case.outputs[0] for case in loop.goldens]
 
